@@ -1,0 +1,2 @@
+//! The application that every board shares.
+#![no_std]

@@ -1,0 +1,8 @@
+//! Transformer transfer learning on microcontrollers.
+#![no_std]
+#![deny(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod quant;

@@ -1,0 +1,2 @@
+//! The `tailtune` command.
+fn main() {}
