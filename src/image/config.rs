@@ -1,0 +1,312 @@
+//! The architecture of a model: [`ModelConfig`] and its 32-byte record in the image.
+//!
+//! ```text
+//! offset size field
+//!  0     2    n_layers       1..=64
+//!  2     2    d_model        1..=4096, a multiple of n_heads
+//!  4     2    n_heads        1..=64
+//!  6     2    d_ff           1..=16384
+//!  8     2    seq_len        1..=1024 tokens, the class token counted
+//! 10     2    n_classes      0..=4096 (0: no head, the pooled feature is the result)
+//! 12     1    input kind     0 frames, 1 tokens
+//! 13     1    norm order     0 pre-norm, 1 post-norm
+//! 14     1    activation     0 GELU (table), 1 ReLU
+//! 15     1    pooling        0 class token, 1 mean, 2 first
+//! 16     1    flags          bit 0 class token, bit 1 embed_norm, bit 2 final_norm; the rest 0
+//! 17     1    architecture   0 encoder
+//! 18     2    reserved       0
+//! 20     4    n_frames or vocab_size
+//! 24     4    n_features or n_segments
+//! 28     4    reserved       0
+//! ```
+
+use super::ImageError;
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The most encoder blocks an image may have.
+pub const MAX_LAYERS: u16 = 64;
+/// The widest residual stream.
+pub const MAX_D_MODEL: u16 = 4096;
+/// The most attention heads.
+pub const MAX_HEADS: u16 = 64;
+/// The widest feed-forward hidden layer.
+pub const MAX_D_FF: u16 = 16384;
+/// The longest sequence: above it the sum of unnormalised attention weights could overflow i32.
+pub const MAX_SEQ_LEN: u16 = 1024;
+/// The most classes of a head.
+pub const MAX_CLASSES: u16 = 4096;
+/// The most features of one input frame.
+pub const MAX_FEATURES: u16 = 4096;
+/// The largest vocabulary.
+pub const MAX_VOCAB: u32 = 1 << 20;
+
+/// What the encoder reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum InputKind {
+    /// Frames of numbers (audio features, sensor windows, image patches), projected linearly.
+    Frames {
+        /// The most frames of one input.
+        n_frames: u16,
+        /// Numbers in one frame.
+        n_features: u16,
+    },
+    /// Token ids, each with a segment id where `n_segments > 0`.
+    Tokens {
+        /// Ids are below this.
+        vocab_size: u32,
+        /// Segment ids are below this; 0 means that the model has no segments.
+        n_segments: u8,
+    },
+}
+
+/// Where LayerNorm stands in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum NormOrder {
+    /// `x + f(norm(x))` (GPT-2, ViT).
+    Pre,
+    /// `norm(x + f(x))` ("Attention Is All You Need", BERT, KWT-1).
+    Post,
+}
+
+/// The feed-forward layer's activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Activation {
+    /// A 256-entry table made from the exact function (any activation fits; GELU is why it exists).
+    Gelu,
+    /// A clamp, which the saturation of the requantize gives for nothing.
+    Relu,
+}
+
+/// How a sequence becomes one feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Pooling {
+    /// The class token's row.
+    ClassToken,
+    /// The mean over the valid rows.
+    Mean,
+    /// The first row.
+    First,
+}
+
+/// The architecture of an encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ModelConfig {
+    /// Encoder blocks.
+    pub n_layers: u16,
+    /// Width of the residual stream.
+    pub d_model: u16,
+    /// Attention heads; the head size is `d_model / n_heads`.
+    pub n_heads: u16,
+    /// Width of the feed-forward hidden layer.
+    pub d_ff: u16,
+    /// Tokens of the longest sequence, the class token counted.
+    pub seq_len: u16,
+    /// Classes of the head that the image carries; 0 where it carries none.
+    pub n_classes: u16,
+    /// What the encoder reads.
+    pub input: InputKind,
+    /// Whether a learned class token stands before the input.
+    pub class_token: bool,
+    /// Where LayerNorm stands.
+    pub norm: NormOrder,
+    /// The feed-forward activation.
+    pub activation: Activation,
+    /// How the sequence is pooled.
+    pub pooling: Pooling,
+    /// Whether a LayerNorm follows the embedding (BERT).
+    pub embed_norm: bool,
+    /// Whether a LayerNorm follows the last block (pre-norm models).
+    pub final_norm: bool,
+}
+
+impl ModelConfig {
+    /// Returns the size of one attention head.
+    pub const fn head_dim(&self) -> usize {
+        self.d_model as usize / self.n_heads as usize
+    }
+
+    /// Returns the most tokens that an input may have, the class token not counted.
+    pub const fn max_input_len(&self) -> usize {
+        self.seq_len as usize - self.class_token as usize
+    }
+
+    /// Checks every value against its range and against the others.
+    ///
+    /// # Errors
+    /// [`ImageError::Config`] names the first field that is out of range.
+    pub const fn check(&self) -> Result<(), ImageError> {
+        const fn bad(field: &'static str, found: u32) -> Result<(), ImageError> {
+            Err(ImageError::Config { field, found })
+        }
+        const fn outside(value: u16, max: u16) -> bool {
+            value == 0 || value > max
+        }
+        if outside(self.n_layers, MAX_LAYERS) {
+            return bad("n_layers", self.n_layers as u32);
+        }
+        if outside(self.d_model, MAX_D_MODEL) {
+            return bad("d_model", self.d_model as u32);
+        }
+        if outside(self.n_heads, MAX_HEADS) || self.d_model % self.n_heads != 0 {
+            return bad("n_heads", self.n_heads as u32);
+        }
+        if outside(self.d_ff, MAX_D_FF) {
+            return bad("d_ff", self.d_ff as u32);
+        }
+        if outside(self.seq_len, MAX_SEQ_LEN) || (self.class_token && self.seq_len < 2) {
+            return bad("seq_len", self.seq_len as u32);
+        }
+        if self.n_classes > MAX_CLASSES {
+            return bad("n_classes", self.n_classes as u32);
+        }
+        match self.input {
+            InputKind::Frames {
+                n_frames,
+                n_features,
+            } => {
+                if n_frames as usize != self.max_input_len() {
+                    return bad("n_frames", n_frames as u32);
+                }
+                if outside(n_features, MAX_FEATURES) {
+                    return bad("n_features", n_features as u32);
+                }
+            }
+            InputKind::Tokens { vocab_size, .. } => {
+                if vocab_size == 0 || vocab_size > MAX_VOCAB {
+                    return bad("vocab_size", vocab_size);
+                }
+            }
+        }
+        if matches!(self.pooling, Pooling::ClassToken) && !self.class_token {
+            return bad("pooling", 0);
+        }
+        Ok(())
+    }
+}
+
+/// The 32 bytes of a [`ModelConfig`] in the image.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ConfigRecord {
+    n_layers: U16,
+    d_model: U16,
+    n_heads: U16,
+    d_ff: U16,
+    seq_len: U16,
+    n_classes: U16,
+    input: u8,
+    norm: u8,
+    activation: u8,
+    pooling: u8,
+    flags: u8,
+    architecture: u8,
+    reserved: U16,
+    input_a: U32,
+    input_b: U32,
+    reserved_2: U32,
+}
+
+impl From<&ModelConfig> for ConfigRecord {
+    fn from(c: &ModelConfig) -> Self {
+        let (input, input_a, input_b) = match c.input {
+            InputKind::Frames {
+                n_frames,
+                n_features,
+            } => (0, n_frames.into(), n_features.into()),
+            InputKind::Tokens {
+                vocab_size,
+                n_segments,
+            } => (1, vocab_size, n_segments.into()),
+        };
+        let flags =
+            u8::from(c.class_token) | u8::from(c.embed_norm) << 1 | u8::from(c.final_norm) << 2;
+        Self {
+            n_layers: c.n_layers.into(),
+            d_model: c.d_model.into(),
+            n_heads: c.n_heads.into(),
+            d_ff: c.d_ff.into(),
+            seq_len: c.seq_len.into(),
+            n_classes: c.n_classes.into(),
+            input,
+            norm: (c.norm == NormOrder::Post).into(),
+            activation: (c.activation == Activation::Relu).into(),
+            pooling: match c.pooling {
+                Pooling::ClassToken => 0,
+                Pooling::Mean => 1,
+                Pooling::First => 2,
+            },
+            flags,
+            architecture: 0,
+            reserved: U16::ZERO,
+            input_a: U32::new(input_a),
+            input_b: U32::new(input_b),
+            reserved_2: U32::ZERO,
+        }
+    }
+}
+
+impl TryFrom<&ConfigRecord> for ModelConfig {
+    type Error = ImageError;
+
+    fn try_from(r: &ConfigRecord) -> Result<Self, ImageError> {
+        let bad = |field, found| ImageError::Config { field, found };
+        let narrow =
+            |field, value: U32| u16::try_from(value.get()).map_err(|_| bad(field, value.get()));
+        if r.architecture != 0 {
+            return Err(bad("architecture", r.architecture.into()));
+        }
+        if r.flags > 7 {
+            return Err(bad("flags", r.flags.into()));
+        }
+        if r.reserved.get() != 0 || r.reserved_2.get() != 0 {
+            return Err(bad("reserved", r.reserved.get().into()));
+        }
+        let config = Self {
+            n_layers: r.n_layers.get(),
+            d_model: r.d_model.get(),
+            n_heads: r.n_heads.get(),
+            d_ff: r.d_ff.get(),
+            seq_len: r.seq_len.get(),
+            n_classes: r.n_classes.get(),
+            input: match r.input {
+                0 => InputKind::Frames {
+                    n_frames: narrow("n_frames", r.input_a)?,
+                    n_features: narrow("n_features", r.input_b)?,
+                },
+                1 => InputKind::Tokens {
+                    vocab_size: r.input_a.get(),
+                    n_segments: u8::try_from(r.input_b.get())
+                        .map_err(|_| bad("n_segments", r.input_b.get()))?,
+                },
+                other => return Err(bad("input", other.into())),
+            },
+            class_token: r.flags & 1 != 0,
+            norm: match r.norm {
+                0 => NormOrder::Pre,
+                1 => NormOrder::Post,
+                other => return Err(bad("norm", other.into())),
+            },
+            activation: match r.activation {
+                0 => Activation::Gelu,
+                1 => Activation::Relu,
+                other => return Err(bad("activation", other.into())),
+            },
+            pooling: match r.pooling {
+                0 => Pooling::ClassToken,
+                1 => Pooling::Mean,
+                2 => Pooling::First,
+                other => return Err(bad("pooling", other.into())),
+            },
+            embed_norm: r.flags & 2 != 0,
+            final_norm: r.flags & 4 != 0,
+        };
+        config.check()?;
+        Ok(config)
+    }
+}

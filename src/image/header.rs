@@ -1,0 +1,81 @@
+//! The first 96 bytes of an image.
+//!
+//! ```text
+//! offset size field
+//!  0     4    magic              "TTIM"
+//!  4     2    format major       1; another major is refused
+//!  6     2    format minor       0; a newer minor only adds what an older reader may ignore
+//!  8     4    total length       bytes, the header counted
+//! 12     4    CRC-32             ISO-HDLC, of all bytes of the image but these four
+//! 16    16    model id           a hash of trunk, cut and labels (not of the file)
+//! 32    32    model configuration (see `config`)
+//! 64     4    directory offset   a multiple of 16
+//! 68     4    tensor count
+//! 72     4    labels offset
+//! 76     4    labels length      bytes: for each class one length byte and that many of UTF-8
+//! 80     4    provenance offset
+//! 84     4    provenance length  bytes of UTF-8, `key=value` lines: tool, board, source
+//! 88     8    reserved           0
+//! ```
+
+use super::config::ConfigRecord;
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The first four bytes of every image.
+pub const MAGIC: [u8; 4] = *b"TTIM";
+/// The format's major version, which a reader must know.
+pub const FORMAT_MAJOR: u16 = 1;
+/// The format's minor version.
+pub const FORMAT_MINOR: u16 = 0;
+/// Where the CRC stands: the four bytes that it does not cover.
+pub const CRC_OFFSET: usize = 12;
+/// Every tensor's offset is a multiple of this.
+pub const TENSOR_ALIGNMENT: u32 = 16;
+
+/// The header: see the [module](self) for its bytes.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Header {
+    /// [`MAGIC`].
+    pub magic: [u8; 4],
+    /// [`FORMAT_MAJOR`].
+    pub major: U16,
+    /// [`FORMAT_MINOR`].
+    pub minor: U16,
+    /// Bytes of the whole image.
+    pub total_len: U32,
+    /// See [`checksum`].
+    pub crc: U32,
+    /// The model's identity.
+    pub model_id: [u8; 16],
+    /// The architecture.
+    pub config: ConfigRecord,
+    /// Where the tensor directory starts.
+    pub directory_offset: U32,
+    /// Entries of the tensor directory.
+    pub tensor_count: U32,
+    /// Where the labels start.
+    pub labels_offset: U32,
+    /// Bytes of labels.
+    pub labels_len: U32,
+    /// Where the provenance starts.
+    pub provenance_offset: U32,
+    /// Bytes of provenance.
+    pub provenance_len: U32,
+    /// Zero.
+    pub reserved: [u8; 8],
+}
+
+/// Bytes of the header.
+pub const HEADER_LEN: usize = size_of::<Header>();
+
+const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+/// Returns the CRC-32 of an image's bytes, the four at [`CRC_OFFSET`] left out.
+pub fn checksum(image: &[u8]) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(image.get(..CRC_OFFSET).unwrap_or(image));
+    digest.update(image.get(CRC_OFFSET + 4..).unwrap_or(&[]));
+    digest.finalize()
+}

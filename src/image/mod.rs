@@ -1,0 +1,398 @@
+//! The flash image: bytes → a checked view that borrows them.
+//!
+//! An image is one contiguous piece of flash, read in place. [`Image::parse`] is the only way in;
+//! it is total (a typed error for every malformed input, no panic whatever the bytes), allocates
+//! nothing and copies nothing but the header. What it hands out afterwards has the right length,
+//! type and alignment.
+//!
+//! ```text
+//! header (96 bytes)        see `header`
+//! tensor directory         32 bytes a tensor, see `tensor`
+//! tensors                  each at a multiple of 16 bytes, in the directory's order
+//! labels, provenance       see `header`
+//! ```
+//!
+//! All numbers are little endian. The buffer may be longer than the image (a flash region usually
+//! is); it must start at a multiple of [`ALIGNMENT`].
+
+mod config;
+mod error;
+mod header;
+mod tensor;
+
+pub use config::{
+    Activation, ConfigRecord, InputKind, MAX_CLASSES, MAX_D_FF, MAX_D_MODEL, MAX_FEATURES,
+    MAX_HEADS, MAX_LAYERS, MAX_SEQ_LEN, MAX_VOCAB, ModelConfig, NormOrder, Pooling,
+};
+pub use error::{ImageError, TensorFault};
+pub use header::{
+    CRC_OFFSET, FORMAT_MAJOR, FORMAT_MINOR, HEADER_LEN, Header, MAGIC, TENSOR_ALIGNMENT, checksum,
+};
+pub use tensor::{DataType, Layout, NO_LAYER, QuantRule, TensorEntry, TensorKind, TensorSpec};
+
+use crate::quant::Scaling;
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+#[cfg(target_endian = "big")]
+compile_error!("images are little endian and read in place: big-endian targets are not supported");
+
+/// The buffer that holds an image starts at a multiple of this many bytes.
+pub const ALIGNMENT: usize = 4;
+
+/// A model's identity: a hash of its trunk, its cut and its labels.
+///
+/// An adapted tail belongs to the model with the same id; re-packing or signing an image keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ModelId(pub [u8; 16]);
+
+/// A parsed image: a copy of its header and borrowed slices of the rest.
+#[derive(Debug, Clone, Copy)]
+pub struct Image<'a> {
+    bytes: &'a [u8],
+    entries: &'a [TensorEntry],
+    labels: &'a [u8],
+    provenance: &'a str,
+    layout: Layout,
+    config: ModelConfig,
+    model_id: ModelId,
+}
+
+impl<'a> Image<'a> {
+    /// Checks `bytes` and returns a view of the image at their start.
+    ///
+    /// # Errors
+    /// An [`ImageError`] that says what was found and what was expected. Order of the checks:
+    /// alignment, magic, version, length, checksum, configuration, sections, tensors, labels.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        if !bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) {
+            return Err(ImageError::Misaligned);
+        }
+        let short = |needed| ImageError::TooShort {
+            needed,
+            found: bytes.len(),
+        };
+        let (header, _) = Header::ref_from_prefix(bytes).map_err(|_| short(HEADER_LEN))?;
+        if header.magic != MAGIC {
+            return Err(ImageError::Magic {
+                found: header.magic,
+            });
+        }
+        if header.major.get() != FORMAT_MAJOR {
+            let (found, supported) = (header.major.get(), FORMAT_MAJOR);
+            return Err(ImageError::Version { found, supported });
+        }
+        let total = (header.total_len.get() as usize).max(HEADER_LEN);
+        let bytes = bytes.get(..total).ok_or(short(total))?;
+        let (found, expected) = (checksum(bytes), header.crc.get());
+        if found != expected {
+            return Err(ImageError::Checksum { expected, found });
+        }
+        Self::parse_checked(bytes, header)
+    }
+
+    /// The rest of the checks, for bytes whose length and checksum are right.
+    fn parse_checked(bytes: &'a [u8], header: &Header) -> Result<Self, ImageError> {
+        let config = ModelConfig::try_from(&header.config)?;
+        let layout = Layout::new(&config);
+        let (count, expected) = (header.tensor_count.get(), layout.len() as u32);
+        if count != expected {
+            return Err(ImageError::TensorCount {
+                found: count,
+                expected,
+            });
+        }
+        let directory_len = count.saturating_mul(size_of::<TensorEntry>() as u32);
+        let offset = header.directory_offset.get();
+        let directory = section(bytes, "directory", offset, directory_len, HEADER_LEN as u32)?;
+        let bad = ImageError::Section {
+            section: "directory",
+            offset,
+            len: directory_len,
+        };
+        let entries = <[TensorEntry]>::ref_from_bytes(directory).map_err(|_| bad)?;
+
+        let mut end = offset.saturating_add(directory_len);
+        for (entry, spec) in entries.iter().zip(layout.iter()) {
+            end = check_entry(bytes, entry, &spec, &config, end).map_err(|reason| {
+                ImageError::Tensor {
+                    kind: spec.kind,
+                    layer: spec.layer,
+                    reason,
+                }
+            })?;
+        }
+        let (offset, len) = (header.labels_offset.get(), header.labels_len.get());
+        let labels = section(bytes, "labels", offset, len, end)?;
+        check_labels(labels, config.n_classes)?;
+        let end = offset.saturating_add(len);
+        let (offset, len) = (header.provenance_offset.get(), header.provenance_len.get());
+        let provenance = section(bytes, "provenance", offset, len, end)?;
+        let provenance = core::str::from_utf8(provenance).map_err(|_| ImageError::Provenance)?;
+        let model_id = ModelId(header.model_id);
+        Ok(Self {
+            bytes,
+            entries,
+            labels,
+            provenance,
+            layout,
+            config,
+            model_id,
+        })
+    }
+
+    /// Returns the architecture.
+    pub const fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Returns the model's identity.
+    pub const fn model_id(&self) -> ModelId {
+        self.model_id
+    }
+
+    /// Returns the class names.
+    pub const fn labels(&self) -> Labels<'a> {
+        Labels {
+            bytes: self.labels,
+            count: self.config.n_classes,
+        }
+    }
+
+    /// Returns where the image came from: `key=value` lines.
+    pub const fn provenance(&self) -> &'a str {
+        self.provenance
+    }
+
+    /// Returns the bytes of the image, without what follows it in the buffer.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Returns every tensor with its place in the layout, in the directory's order.
+    pub fn tensors(&self) -> impl Iterator<Item = (TensorSpec, Tensor<'a>)> + '_ {
+        let bytes = self.bytes;
+        self.layout
+            .iter()
+            .zip(self.entries)
+            .map(move |(spec, entry)| (spec, Tensor::new(bytes, entry)))
+    }
+
+    /// Returns a tensor of block `layer` ([`NO_LAYER`] for those of no block), if the model has it.
+    pub fn tensor(&self, kind: TensorKind, layer: u16) -> Option<Tensor<'a>> {
+        let entry = self.entries.get(self.layout.index(kind, layer)?)?;
+        Some(Tensor::new(self.bytes, entry))
+    }
+}
+
+/// A tensor: its directory entry and its data.
+#[derive(Debug, Clone, Copy)]
+pub struct Tensor<'a> {
+    entry: &'a TensorEntry,
+    data: &'a [u8],
+}
+
+impl<'a> Tensor<'a> {
+    fn new(bytes: &'a [u8], entry: &'a TensorEntry) -> Self {
+        // `check_entry` has proved the range; an empty slice stands for the impossible.
+        let start = entry.offset.get() as usize;
+        let data = bytes.get(start..start.saturating_add(entry.len.get() as usize));
+        Self {
+            entry,
+            data: data.unwrap_or(&[]),
+        }
+    }
+
+    /// Returns the directory entry.
+    pub const fn entry(&self) -> &'a TensorEntry {
+        self.entry
+    }
+
+    /// Returns the data as bytes.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// Returns the requantize shifts.
+    pub fn scaling(&self) -> Scaling {
+        Scaling {
+            pre_shift: self.entry.pre_shift,
+            shift: self.entry.shift,
+        }
+    }
+
+    /// Returns the output's zero point.
+    pub fn zero_point(&self) -> i32 {
+        self.entry.zero_point.into()
+    }
+
+    /// Returns the output's scale.
+    pub fn scale(&self) -> f32 {
+        self.entry.scale.get()
+    }
+
+    /// Returns the data as elements of `T`; an empty slice if it is of another type.
+    pub fn data<T: FromBytes + KnownLayout + Immutable>(&self) -> &'a [T] {
+        <[T]>::ref_from_bytes(self.data).unwrap_or(&[])
+    }
+}
+
+/// The class names of an image.
+#[derive(Debug, Clone, Copy)]
+pub struct Labels<'a> {
+    bytes: &'a [u8],
+    count: u16,
+}
+
+impl<'a> Labels<'a> {
+    /// Returns the number of classes.
+    pub const fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Returns whether the model has no head.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Returns the name of a class.
+    pub fn get(&self, class: usize) -> Option<&'a str> {
+        self.iter().nth(class)
+    }
+
+    /// Returns the names in the order of the logits.
+    pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let mut rest = self.bytes;
+        (0..self.count).map_while(move |_| {
+            let (label, after) = split_label(rest)?;
+            rest = after;
+            core::str::from_utf8(label).ok()
+        })
+    }
+}
+
+fn split_label(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&len, rest) = bytes.split_first()?;
+    rest.split_at_checked(len.into())
+}
+
+fn check_labels(mut bytes: &[u8], count: u16) -> Result<(), ImageError> {
+    for index in 0..count {
+        let (label, rest) = split_label(bytes).ok_or(ImageError::Labels { index })?;
+        core::str::from_utf8(label).map_err(|_| ImageError::Labels { index })?;
+        bytes = rest;
+    }
+    if bytes.is_empty() {
+        Ok(())
+    } else {
+        Err(ImageError::Labels { index: count })
+    }
+}
+
+/// Returns a section that starts at or after `from` and ends within the image.
+fn section<'a>(
+    bytes: &'a [u8],
+    name: &'static str,
+    offset: u32,
+    len: u32,
+    from: u32,
+) -> Result<&'a [u8], ImageError> {
+    let bad = ImageError::Section {
+        section: name,
+        offset,
+        len,
+    };
+    if offset < from {
+        return Err(bad);
+    }
+    let (_, rest) = bytes.split_at_checked(offset as usize).ok_or(bad)?;
+    rest.get(..len as usize).ok_or(bad)
+}
+
+/// Checks one directory entry against what it must be; returns where its data ends.
+fn check_entry(
+    bytes: &[u8],
+    entry: &TensorEntry,
+    spec: &TensorSpec,
+    config: &ModelConfig,
+    from: u32,
+) -> Result<u32, TensorFault> {
+    if entry.kind != spec.kind as u8 {
+        return Err(TensorFault::Kind(entry.kind));
+    }
+    if entry.layer.get() != spec.layer {
+        return Err(TensorFault::Layer(entry.layer.get()));
+    }
+    if entry.dtype != spec.kind.data_type() as u8 {
+        return Err(TensorFault::DataType(entry.dtype));
+    }
+    if entry.packing != 0 {
+        return Err(TensorFault::Packing(entry.packing));
+    }
+    let (rows, cols, len) = (entry.rows.get(), entry.cols.get(), entry.len.get());
+    if (rows, cols) != (spec.rows, spec.cols) || u64::from(len) != spec.len_bytes() {
+        return Err(TensorFault::Shape(rows, cols));
+    }
+    let offset = entry.offset.get();
+    if offset < from || !offset.is_multiple_of(TENSOR_ALIGNMENT) {
+        return Err(TensorFault::Offset(offset));
+    }
+    let end = offset.checked_add(len).ok_or(TensorFault::Offset(offset))?;
+    if end as usize > bytes.len() {
+        return Err(TensorFault::Offset(offset));
+    }
+    check_quant(entry, spec, config)?;
+    check_values(&Tensor::new(bytes, entry), spec)?;
+    Ok(end)
+}
+
+fn check_quant(
+    entry: &TensorEntry,
+    spec: &TensorSpec,
+    config: &ModelConfig,
+) -> Result<(), TensorFault> {
+    let shift_ok = match spec.kind.quant_rule() {
+        QuantRule::None => return Ok(()),
+        QuantRule::Requantize => Scaling::new(entry.pre_shift, entry.shift).is_some(),
+        QuantRule::Norm => matches!(entry.shift, 1..=15),
+        QuantRule::Context => matches!(entry.shift, 19..=38),
+        QuantRule::Scale => true,
+    };
+    if !shift_ok {
+        return Err(TensorFault::Shift(entry.shift));
+    }
+    let scale = entry.scale.get();
+    if !(scale.is_finite() && scale > 0.0) {
+        return Err(TensorFault::Scale);
+    }
+    // ReLU is the saturation at −128, so zero must stand there.
+    if spec.kind == TensorKind::Ff1Epilogue
+        && config.activation == Activation::Relu
+        && entry.zero_point != i8::MIN
+    {
+        return Err(TensorFault::Value(entry.zero_point.into()));
+    }
+    Ok(())
+}
+
+fn check_values(tensor: &Tensor<'_>, spec: &TensorSpec) -> Result<(), TensorFault> {
+    match spec.kind {
+        TensorKind::InputScale => {
+            for pair in tensor.data::<[f32; 2]>() {
+                let [scale, zero_point] = *pair;
+                if !(scale.is_finite() && scale > 0.0) {
+                    return Err(TensorFault::Scale);
+                }
+                if !(-128.0..=127.0).contains(&zero_point) {
+                    return Err(TensorFault::Value(zero_point as i32));
+                }
+            }
+            Ok(())
+        }
+        TensorKind::Softmax | TensorKind::Context => match tensor.data::<i32>() {
+            &[mantissa] if mantissa < 0 => Err(TensorFault::Value(mantissa)),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}

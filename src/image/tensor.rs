@@ -1,0 +1,441 @@
+//! The tensor directory: which tensors a model has, in which order, and what an entry says.
+//!
+//! The directory lists exactly the tensors that the configuration implies, in the one order that
+//! [`Layout`] gives. The writer and the parser both follow it, so a tensor's place is computed,
+//! never searched for, and an image has no optional surprises.
+//!
+//! One entry, 32 bytes, little endian:
+//!
+//! ```text
+//! offset size field
+//!  0     1    kind           TensorKind
+//!  1     1    dtype          0 i8, 1 i16, 2 i32, 3 f32
+//!  2     1    packing        0 row-major; the order in which a kernel reads the weights
+//!  3     1    shift          requantize: 33..=62; LayerNorm: 1..=15; context: 19..=38
+//!  4     2    layer          encoder block, 0xffff for tensors of no block
+//!  6     1    pre_shift      requantize: 0..=16
+//!  7     1    zero_point     int8, of the operator's output
+//!  8     4    rows
+//! 12     4    cols
+//! 16     4    offset         from the start of the image, a multiple of 16
+//! 20     4    len            bytes, rows · cols · size of dtype
+//! 24     4    scale          f32, of the operator's output: real = (q − zero_point) · scale
+//! 28     4    reserved       0
+//! ```
+
+use super::config::{Activation, InputKind, ModelConfig, NormOrder};
+use zerocopy::little_endian::{F32, U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `layer` of tensors that belong to no encoder block.
+pub const NO_LAYER: u16 = 0xffff;
+
+/// A tensor's data type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(u8)]
+pub enum DataType {
+    /// Signed 8 bit.
+    I8 = 0,
+    /// Signed 16 bit.
+    I16 = 1,
+    /// Signed 32 bit.
+    I32 = 2,
+    /// IEEE 754 single precision.
+    F32 = 3,
+}
+
+impl DataType {
+    /// Returns the size of one element in bytes.
+    pub const fn size_bytes(self) -> u32 {
+        match self {
+            Self::I8 => 1,
+            Self::I16 => 2,
+            Self::I32 | Self::F32 => 4,
+        }
+    }
+}
+
+/// What a tensor is. Shapes are `[rows, cols]`, row-major.
+///
+/// An *epilogue* holds a pair `(bias, mantissa)` of i32 for each output channel: the input's zero
+/// point is folded into the bias; shift, pre-shift, output zero point and scale are its entry's.
+/// A *norm* holds `d_model` pairs `(gain, bias)` and a last pair, the low and the high word of the
+/// variance's epsilon in the kernel's units (see `kernels::layer_norm`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(u8)]
+pub enum TensorKind {
+    /// f32 `[n_features, 2]`: scale and zero point of each input feature.
+    InputScale = 0,
+    /// i8 `[d_model, n_features]`.
+    FrameProjection = 1,
+    /// Epilogue of the frame projection, to the int16 residual stream.
+    FrameEpilogue = 2,
+    /// i8 `[vocab_size, d_model]`.
+    TokenTable = 3,
+    /// i32 `[vocab_size, 1]`: the mantissa of each token's row.
+    TokenScale = 4,
+    /// i16 `[n_segments, d_model]`.
+    Segments = 5,
+    /// i16 `[1, d_model]`.
+    ClassToken = 6,
+    /// i16 `[seq_len, d_model]`.
+    Positions = 7,
+    /// Norm after the embedding, to int16.
+    EmbedNorm = 8,
+    /// i32 `[d_model, 1]`: mantissas from the int16 residual stream to the attention's int8 input
+    /// (post-norm only; a pre-norm LayerNorm writes int8 itself).
+    AttnInput = 16,
+    /// i8 `[d_model, d_model]`: query projection.
+    Query = 17,
+    /// Epilogue of the query projection.
+    QueryEpilogue = 18,
+    /// i8 `[d_model, d_model]`: key projection.
+    Key = 19,
+    /// Epilogue of the key projection.
+    KeyEpilogue = 20,
+    /// i8 `[d_model, d_model]`: value projection.
+    Value = 21,
+    /// Epilogue of the value projection.
+    ValueEpilogue = 22,
+    /// i32 `[1, 1]`: mantissa from a score difference to 1/256 of a binary exponent.
+    Softmax = 23,
+    /// i32 `[1, 1]`: mantissa from the values' scale to the context's.
+    Context = 24,
+    /// i8 `[d_model, d_model]`: output projection.
+    Out = 25,
+    /// Epilogue of the output projection, to the residual stream.
+    OutEpilogue = 26,
+    /// Norm of the attention sub-layer: to int16 (post-norm) or int8 (pre-norm).
+    Norm1 = 27,
+    /// i32 `[d_model, 1]`: as [`AttnInput`](Self::AttnInput), for the feed-forward sub-layer.
+    FfInput = 28,
+    /// i8 `[d_ff, d_model]`.
+    Ff1 = 29,
+    /// Epilogue of the first feed-forward layer, to the activation's input.
+    Ff1Epilogue = 30,
+    /// i8 `[1, 256]`: the activation of −128, −127, … 127 (absent with ReLU).
+    ActivationTable = 31,
+    /// i8 `[d_model, d_ff]`.
+    Ff2 = 32,
+    /// Epilogue of the second feed-forward layer, to the residual stream.
+    Ff2Epilogue = 33,
+    /// Norm of the feed-forward sub-layer.
+    Norm2 = 34,
+    /// Norm after the last block, to int16.
+    FinalNorm = 48,
+    /// i32 `[d_model, 1]`: mantissas from the pooled int16 row to the int8 feature.
+    Pooled = 49,
+    /// i8 `[n_classes, d_model]`.
+    Head = 50,
+    /// Epilogue of the head, to int16 logits.
+    HeadEpilogue = 51,
+}
+
+const PREFIX: [TensorKind; 9] = {
+    use TensorKind::*;
+    [
+        InputScale,
+        FrameProjection,
+        FrameEpilogue,
+        TokenTable,
+        TokenScale,
+        Segments,
+        ClassToken,
+        Positions,
+        EmbedNorm,
+    ]
+};
+
+const BLOCK: [TensorKind; 19] = {
+    use TensorKind::*;
+    [
+        AttnInput,
+        Query,
+        QueryEpilogue,
+        Key,
+        KeyEpilogue,
+        Value,
+        ValueEpilogue,
+        Softmax,
+        Context,
+        Out,
+        OutEpilogue,
+        Norm1,
+        FfInput,
+        Ff1,
+        Ff1Epilogue,
+        ActivationTable,
+        Ff2,
+        Ff2Epilogue,
+        Norm2,
+    ]
+};
+
+const SUFFIX: [TensorKind; 4] = {
+    use TensorKind::*;
+    [FinalNorm, Pooled, Head, HeadEpilogue]
+};
+
+/// How the numbers beside a tensor's data (shifts, zero point, scale) are used and checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuantRule {
+    /// Not used.
+    None,
+    /// A requantize: shift `33..=62`, pre-shift `0..=16`, a scale.
+    Requantize,
+    /// A LayerNorm: shift `1..=15`, a scale.
+    Norm,
+    /// The context's mantissa: shift `19..=38`, a scale.
+    Context,
+    /// Only a scale.
+    Scale,
+}
+
+impl TensorKind {
+    /// Returns the name that messages and `inspect` print.
+    pub const fn name(self) -> &'static str {
+        use TensorKind::*;
+        match self {
+            InputScale => "input_scale",
+            FrameProjection => "frame_projection",
+            FrameEpilogue => "frame_projection.epilogue",
+            TokenTable => "token_embedding",
+            TokenScale => "token_embedding.scale",
+            Segments => "segment_embedding",
+            ClassToken => "class_token",
+            Positions => "positions",
+            EmbedNorm => "embed_norm",
+            AttnInput => "attention.input",
+            Query => "attention.query",
+            QueryEpilogue => "attention.query.epilogue",
+            Key => "attention.key",
+            KeyEpilogue => "attention.key.epilogue",
+            Value => "attention.value",
+            ValueEpilogue => "attention.value.epilogue",
+            Softmax => "attention.softmax",
+            Context => "attention.context",
+            Out => "attention.out",
+            OutEpilogue => "attention.out.epilogue",
+            Norm1 => "norm1",
+            FfInput => "feed_forward.input",
+            Ff1 => "feed_forward.1",
+            Ff1Epilogue => "feed_forward.1.epilogue",
+            ActivationTable => "feed_forward.activation",
+            Ff2 => "feed_forward.2",
+            Ff2Epilogue => "feed_forward.2.epilogue",
+            Norm2 => "norm2",
+            FinalNorm => "final_norm",
+            Pooled => "pooled",
+            Head => "head",
+            HeadEpilogue => "head.epilogue",
+        }
+    }
+
+    /// Returns the data type of its elements.
+    pub const fn data_type(self) -> DataType {
+        use TensorKind::*;
+        match self {
+            InputScale => DataType::F32,
+            FrameProjection | TokenTable | Query | Key | Value | Out | Ff1 | ActivationTable
+            | Ff2 | Head => DataType::I8,
+            Segments | ClassToken | Positions => DataType::I16,
+            _ => DataType::I32,
+        }
+    }
+
+    /// Returns how the numbers beside its data are used.
+    pub const fn quant_rule(self) -> QuantRule {
+        use TensorKind::*;
+        match self {
+            FrameEpilogue | TokenScale | AttnInput | QueryEpilogue | KeyEpilogue
+            | ValueEpilogue | Softmax | OutEpilogue | FfInput | Ff1Epilogue | Ff2Epilogue
+            | Pooled | HeadEpilogue => QuantRule::Requantize,
+            EmbedNorm | Norm1 | Norm2 | FinalNorm => QuantRule::Norm,
+            Context => QuantRule::Context,
+            ActivationTable => QuantRule::Scale,
+            _ => QuantRule::None,
+        }
+    }
+
+    const fn present(self, c: &ModelConfig) -> bool {
+        use TensorKind::*;
+        match self {
+            InputScale | FrameProjection | FrameEpilogue => {
+                matches!(c.input, InputKind::Frames { .. })
+            }
+            TokenTable | TokenScale => matches!(c.input, InputKind::Tokens { .. }),
+            Segments => matches!(
+                c.input,
+                InputKind::Tokens {
+                    n_segments: 1..,
+                    ..
+                }
+            ),
+            ClassToken => c.class_token,
+            EmbedNorm => c.embed_norm,
+            AttnInput | FfInput => matches!(c.norm, NormOrder::Post),
+            ActivationTable => matches!(c.activation, Activation::Gelu),
+            FinalNorm => c.final_norm,
+            Head | HeadEpilogue => c.n_classes > 0,
+            _ => true,
+        }
+    }
+
+    const fn shape(self, c: &ModelConfig) -> (u32, u32) {
+        use TensorKind::*;
+        let (d, ff) = (c.d_model as u32, c.d_ff as u32);
+        let (a, b) = match c.input {
+            InputKind::Frames { n_features, .. } => (n_features as u32, 0),
+            InputKind::Tokens {
+                vocab_size,
+                n_segments,
+            } => (vocab_size, n_segments as u32),
+        };
+        match self {
+            InputScale => (a, 2),
+            FrameProjection => (d, a),
+            TokenTable => (a, d),
+            TokenScale => (a, 1),
+            Segments => (b, d),
+            ClassToken => (1, d),
+            Positions => (c.seq_len as u32, d),
+            EmbedNorm | Norm1 | Norm2 | FinalNorm => (d + 1, 2),
+            AttnInput | FfInput | Pooled => (d, 1),
+            Query | Key | Value | Out => (d, d),
+            FrameEpilogue | QueryEpilogue | KeyEpilogue | ValueEpilogue | OutEpilogue
+            | Ff2Epilogue => (d, 2),
+            Softmax | Context => (1, 1),
+            Ff1 => (ff, d),
+            Ff1Epilogue => (ff, 2),
+            ActivationTable => (1, 256),
+            Ff2 => (d, ff),
+            Head => (c.n_classes as u32, d),
+            HeadEpilogue => (c.n_classes as u32, 2),
+        }
+    }
+}
+
+/// What the directory must say at one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// What the tensor is.
+    pub kind: TensorKind,
+    /// Its encoder block, or [`NO_LAYER`].
+    pub layer: u16,
+    /// Rows.
+    pub rows: u32,
+    /// Columns.
+    pub cols: u32,
+}
+
+impl TensorSpec {
+    /// Returns the size of its data in bytes.
+    pub const fn len_bytes(&self) -> u64 {
+        self.rows as u64 * self.cols as u64 * self.kind.data_type().size_bytes() as u64
+    }
+}
+
+/// The order of a model's tensors.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    config: ModelConfig,
+    prefix: u16,
+    block: u16,
+    suffix: u16,
+}
+
+impl Layout {
+    /// Returns the layout of a model.
+    pub fn new(config: &ModelConfig) -> Self {
+        let count =
+            |kinds: &[TensorKind]| kinds.iter().filter(|k| k.present(config)).count() as u16;
+        Self {
+            config: *config,
+            prefix: count(&PREFIX),
+            block: count(&BLOCK),
+            suffix: count(&SUFFIX),
+        }
+    }
+
+    /// Returns the number of tensors.
+    #[allow(clippy::len_without_is_empty)]
+    pub const fn len(&self) -> usize {
+        self.prefix as usize
+            + self.block as usize * self.config.n_layers as usize
+            + self.suffix as usize
+    }
+
+    /// Returns the tensors in the directory's order.
+    pub fn iter(&self) -> impl Iterator<Item = TensorSpec> + '_ {
+        let of = move |kinds: &'static [TensorKind], layer: u16| {
+            kinds
+                .iter()
+                .filter(|k| k.present(&self.config))
+                .map(move |&kind| {
+                    let (rows, cols) = kind.shape(&self.config);
+                    TensorSpec {
+                        kind,
+                        layer,
+                        rows,
+                        cols,
+                    }
+                })
+        };
+        of(&PREFIX, NO_LAYER)
+            .chain((0..self.config.n_layers).flat_map(move |layer| of(&BLOCK, layer)))
+            .chain(of(&SUFFIX, NO_LAYER))
+    }
+
+    /// Returns a tensor's place in the directory, if the model has it.
+    pub fn index(&self, kind: TensorKind, layer: u16) -> Option<usize> {
+        let place = |kinds: &[TensorKind]| {
+            kinds
+                .iter()
+                .filter(|k| k.present(&self.config))
+                .position(|&k| k == kind)
+        };
+        if layer == NO_LAYER {
+            let after_blocks =
+                self.prefix as usize + self.block as usize * self.config.n_layers as usize;
+            return place(&PREFIX).or_else(|| place(&SUFFIX).map(|i| after_blocks + i));
+        }
+        if layer >= self.config.n_layers {
+            return None;
+        }
+        place(&BLOCK).map(|i| self.prefix as usize + self.block as usize * layer as usize + i)
+    }
+}
+
+/// A directory entry: see the [module](self) for its bytes.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TensorEntry {
+    /// [`TensorKind`] as a number.
+    pub kind: u8,
+    /// [`DataType`] as a number.
+    pub dtype: u8,
+    /// The order of the weights in memory.
+    pub packing: u8,
+    /// See [`QuantRule`].
+    pub shift: u8,
+    /// Encoder block or [`NO_LAYER`].
+    pub layer: U16,
+    /// See [`QuantRule`].
+    pub pre_shift: u8,
+    /// Zero point of the operator's output.
+    pub zero_point: i8,
+    /// Rows.
+    pub rows: U32,
+    /// Columns.
+    pub cols: U32,
+    /// Bytes from the start of the image to the data.
+    pub offset: U32,
+    /// Bytes of data.
+    pub len: U32,
+    /// Scale of the operator's output.
+    pub scale: F32,
+    /// Zero.
+    pub reserved: U32,
+}
