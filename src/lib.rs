@@ -6,4 +6,6 @@
 extern crate std;
 
 pub mod image;
+pub mod kernels;
+pub mod model;
 pub mod quant;

@@ -153,7 +153,7 @@ impl ModelConfig {
         if outside(self.d_model, MAX_D_MODEL) {
             return bad("d_model", self.d_model as u32);
         }
-        if outside(self.n_heads, MAX_HEADS) || self.d_model % self.n_heads != 0 {
+        if outside(self.n_heads, MAX_HEADS) || !self.d_model.is_multiple_of(self.n_heads) {
             return bad("n_heads", self.n_heads as u32);
         }
         if outside(self.d_ff, MAX_D_FF) {

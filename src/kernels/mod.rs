@@ -1,0 +1,23 @@
+//! Integer operators: what the model is computed with.
+//!
+//! Every function here is total: shapes that do not fit are cut to what does, arithmetic wraps,
+//! narrowing saturates, nothing panics or allocates. [`Image::parse`](crate::image::Image::parse)
+//! is what makes shapes fit. The portable code in this folder defines the bits; a kernel for an
+//! instruction set must give the same.
+//!
+//! Data types: activations int8 `[rows, cols]` row-major with one scale and zero point, the
+//! residual stream int16, accumulators i32 (wrapping), see [`quant`](crate::quant).
+
+mod attention;
+mod layer_norm;
+mod linear;
+mod requantize;
+mod rsqrt;
+mod softmax;
+
+pub use attention::{AttentionScale, attend, scores};
+pub use layer_norm::{Norm, layer_norm_i8, layer_norm_i16};
+pub use linear::{Linear, linear_add_i16, linear_i8, linear_i16, linear_table_i8};
+pub use requantize::{mean_rows, requantize_rows};
+pub use rsqrt::inverse_sqrt;
+pub use softmax::{ONE, exponentials};

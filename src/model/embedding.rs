@@ -1,0 +1,213 @@
+//! From an input to the residual stream: projection or table, class token, positions.
+
+use super::InputError;
+use super::view::linear;
+use crate::image::{Image, InputKind, NO_LAYER, TensorKind};
+use crate::kernels::{Linear, linear_i16};
+use crate::quant::{Scaling, saturate_i16};
+
+/// What the encoder reads. A shorter input than the model's longest is a padded one: what is
+/// missing takes part in nothing.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'i> {
+    /// Frames, int8 `[n, n_features]`, each feature in its own scale (see
+    /// [`quantize_frames`]).
+    Frames(&'i [i8]),
+    /// Token ids `[n]`, and as many segment ids where the model has segments (else none).
+    Tokens {
+        /// Below `vocab_size`.
+        ids: &'i [u32],
+        /// Below `n_segments`.
+        segments: &'i [u8],
+    },
+}
+
+impl Input<'_> {
+    /// Checks the input against the model; returns its tokens, the class token counted.
+    pub(super) fn check(&self, image: &Image<'_>) -> Result<usize, InputError> {
+        let config = image.config();
+        let whole = |found: usize, multiple_of: usize| {
+            let max = config.max_input_len() * multiple_of;
+            if found == 0 || found > max || !found.is_multiple_of(multiple_of) {
+                return Err(InputError::Length {
+                    found,
+                    multiple_of,
+                    max,
+                });
+            }
+            Ok(found / multiple_of + usize::from(config.class_token))
+        };
+        match (*self, config.input) {
+            (Input::Frames(frames), InputKind::Frames { n_features, .. }) => {
+                whole(frames.len(), usize::from(n_features).max(1))
+            }
+            (
+                Input::Tokens { ids, segments },
+                InputKind::Tokens {
+                    vocab_size,
+                    n_segments,
+                },
+            ) => {
+                let len = whole(ids.len(), 1)?;
+                if let Some((index, &found)) =
+                    ids.iter().enumerate().find(|&(_, &id)| id >= vocab_size)
+                {
+                    return Err(InputError::Token {
+                        index,
+                        found,
+                        vocab_size,
+                    });
+                }
+                let expected = if n_segments == 0 { 0 } else { ids.len() };
+                if segments.len() != expected {
+                    let index = segments.len().min(expected);
+                    return Err(InputError::Segment { index, n_segments });
+                }
+                match segments.iter().position(|&s| s >= n_segments) {
+                    Some(index) => Err(InputError::Segment { index, n_segments }),
+                    None => Ok(len),
+                }
+            }
+            _ => Err(InputError::Kind),
+        }
+    }
+}
+
+/// Quantizes frames f32 `[n, n_features]` as the model reads them: each feature in its own scale,
+/// `clamp(round(x / scale) + zero_point)`, ties to even. IEEE single precision in a fixed order:
+/// the same bits everywhere.
+///
+/// # Errors
+/// [`InputError::Kind`] for a model of tokens, [`InputError::Length`] if `frames` is not a whole
+/// number of frames or `output` is not as long, [`InputError::NotFinite`].
+pub fn quantize_frames(
+    image: &Image<'_>,
+    frames: &[f32],
+    output: &mut [i8],
+) -> Result<(), InputError> {
+    let InputKind::Frames { n_features, .. } = image.config().input else {
+        return Err(InputError::Kind);
+    };
+    let n = usize::from(n_features).max(1);
+    if !frames.len().is_multiple_of(n) || output.len() != frames.len() {
+        let max = image.config().max_input_len() * n;
+        return Err(InputError::Length {
+            found: frames.len(),
+            multiple_of: n,
+            max,
+        });
+    }
+    if let Some(index) = frames.iter().position(|x| !x.is_finite()) {
+        return Err(InputError::NotFinite { index });
+    }
+    let scales = image.tensor(TensorKind::InputScale, NO_LAYER);
+    let scales: &[[f32; 2]] = scales.map_or(&[], |t| t.data());
+    for (frame, out) in frames.chunks_exact(n).zip(output.chunks_exact_mut(n)) {
+        for ((&x, out), &[scale, zero_point]) in frame.iter().zip(out).zip(scales) {
+            let q = libm::rintf(x / scale) + zero_point;
+            *out = q.clamp(-128.0, 127.0) as i8;
+        }
+    }
+    Ok(())
+}
+
+/// The tensors of the embedding.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Embedding<'a> {
+    source: Source<'a>,
+    class_token: &'a [i16],
+    positions: &'a [i16],
+    d_model: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Frames(Linear<'a>),
+    Tokens {
+        table: &'a [i8],
+        mantissas: &'a [i32],
+        scaling: Scaling,
+        segments: &'a [i16],
+    },
+}
+
+impl<'a> Embedding<'a> {
+    pub fn new(image: &Image<'a>) -> Option<Self> {
+        use TensorKind::*;
+        let get = |kind| image.tensor(kind, NO_LAYER);
+        let source = match image.config().input {
+            InputKind::Frames { .. } => {
+                Source::Frames(linear(image, FrameProjection, FrameEpilogue, NO_LAYER)?)
+            }
+            InputKind::Tokens { .. } => {
+                let (table, scale) = (get(TokenTable)?, get(TokenScale)?);
+                let segments = get(Segments).map_or(&[][..], |t| t.data());
+                Source::Tokens {
+                    table: table.data(),
+                    mantissas: scale.data(),
+                    scaling: scale.scaling(),
+                    segments,
+                }
+            }
+        };
+        let class_token = get(ClassToken).map_or(&[][..], |t| t.data());
+        let positions = get(Positions)?.data();
+        Some(Self {
+            source,
+            class_token,
+            positions,
+            d_model: image.config().d_model.into(),
+        })
+    }
+
+    /// Writes rows `first .. first + n` of the residual stream, `n` being `rows`' length in rows.
+    pub fn write(&self, input: &Input<'_>, first: usize, rows: &mut [i16]) {
+        let d = self.d_model;
+        let offset = usize::from(!self.class_token.is_empty());
+        let (head, body) = rows.split_at_mut(if first < offset { d.min(rows.len()) } else { 0 });
+        for (x, &class) in head.iter_mut().zip(self.class_token) {
+            *x = class;
+        }
+        let start = first.max(offset) - offset;
+        match (&self.source, input) {
+            (Source::Frames(projection), Input::Frames(frames)) => {
+                let k = projection.in_features;
+                let n = body.len() / d.max(1);
+                let frames = frames.get(start * k..(start + n) * k).unwrap_or(&[]);
+                linear_i16(projection, frames, body);
+            }
+            (
+                Source::Tokens {
+                    table,
+                    mantissas,
+                    scaling,
+                    segments,
+                },
+                Input::Tokens {
+                    ids,
+                    segments: segment_ids,
+                },
+            ) => {
+                for (i, row) in body.chunks_exact_mut(d.max(1)).enumerate() {
+                    let id = ids.get(start + i).map_or(0, |&id| id as usize);
+                    let values = table.get(id * d..).unwrap_or(&[]);
+                    let mantissa = mantissas.get(id).copied().unwrap_or(0);
+                    let segment = segment_ids.get(start + i).map_or(0, |&s| usize::from(s));
+                    let segment = segments.get(segment * d..).unwrap_or(&[]);
+                    for (x, &v) in row.iter_mut().zip(values) {
+                        *x = saturate_i16(scaling.apply(v.into(), mantissa, 0));
+                    }
+                    add(row, segment);
+                }
+            }
+            _ => {}
+        }
+        add(rows, self.positions.get(first * d..).unwrap_or(&[]));
+    }
+}
+
+fn add(rows: &mut [i16], other: &[i16]) {
+    for (x, &y) in rows.iter_mut().zip(other) {
+        *x = x.saturating_add(y);
+    }
+}

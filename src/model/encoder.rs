@@ -1,0 +1,239 @@
+//! The encoder: which step comes when.
+//!
+//! A forward is a sequence of bounded steps, at most [`TOKEN_BLOCK`] tokens of one part of one
+//! block each: embedding by token blocks; then for every block the keys and values of all tokens,
+//! and attention with feed-forward token block by token block; then pooling. Within a block a
+//! row's result depends on its own residual and on all keys and values, so rows are replaced in
+//! place. The last block computes only the rows that the pooling reads.
+
+use super::attention::{attention, keys_values};
+use super::embedding::{Embedding, Input};
+use super::feed_forward::feed_forward;
+use super::plan::{ArenaPlan, Regions, TOKEN_BLOCK};
+use super::view::{Block, global_norm, requantize};
+use super::{EncoderError, Features, InputError};
+use crate::image::{Image, NO_LAYER, Pooling, Tensor, TensorKind};
+use crate::kernels::{layer_norm_i16, mean_rows, requantize_rows};
+use core::ops::Range;
+
+/// An int8 encoder over an image, working in an arena.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    image: Image<'a>,
+    embedding: Embedding<'a>,
+    pooled: Tensor<'a>,
+    plan: ArenaPlan,
+    regions: Regions<'a>,
+}
+
+impl<'a> Encoder<'a> {
+    /// Makes an encoder. `arena` must hold [`arena_bytes`](super::arena_bytes) bytes and start at a
+    /// multiple of four.
+    ///
+    /// # Errors
+    /// [`EncoderError`] says how many bytes are needed and how many were given.
+    pub fn new(image: &Image<'a>, arena: &'a mut [u8]) -> Result<Self, EncoderError> {
+        let plan = ArenaPlan::new(image.config());
+        let regions = Regions::split(&plan, arena)?;
+        let missing = EncoderError::MissingTensor;
+        for layer in 0..image.config().n_layers {
+            Block::new(image, layer).ok_or(missing)?;
+        }
+        Ok(Self {
+            image: *image,
+            embedding: Embedding::new(image).ok_or(missing)?,
+            pooled: image.tensor(TensorKind::Pooled, NO_LAYER).ok_or(missing)?,
+            plan,
+            regions,
+        })
+    }
+
+    /// Returns the image.
+    pub const fn image(&self) -> &Image<'a> {
+        &self.image
+    }
+
+    /// Runs the whole encoder.
+    ///
+    /// # Errors
+    /// [`InputError`] if the input does not fit the model.
+    pub fn forward(&mut self, input: Input<'_>) -> Result<Features<'_>, InputError> {
+        self.begin(input).map(Forward::finish)
+    }
+
+    /// Starts a forward that the caller runs step by step: firmware feeds its watchdog, or awaits,
+    /// between them.
+    ///
+    /// # Errors
+    /// [`InputError`] if the input does not fit the model.
+    pub fn begin<'e, 'i>(
+        &'e mut self,
+        input: Input<'i>,
+    ) -> Result<Forward<'e, 'a, 'i>, InputError> {
+        let len = input.check(&self.image)?;
+        Ok(Forward {
+            encoder: self,
+            input,
+            len,
+            stage: Stage::Embed { row: 0 },
+        })
+    }
+
+    fn d_model(&self) -> usize {
+        self.image.config().d_model.into()
+    }
+
+    /// Rows of the last block that the pooling reads.
+    fn pooled_rows(&self, len: usize) -> usize {
+        match self.image.config().pooling {
+            Pooling::ClassToken | Pooling::First => 1,
+            Pooling::Mean => len,
+        }
+    }
+}
+
+/// Where a forward stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Embed { row: usize },
+    KeysValues { layer: u16, row: usize },
+    Rows { layer: u16, row: usize },
+    Pool,
+    Done,
+}
+
+/// A forward under way. The same bits as [`Encoder::forward`], however it is run.
+#[derive(Debug)]
+pub struct Forward<'e, 'a, 'i> {
+    encoder: &'e mut Encoder<'a>,
+    input: Input<'i>,
+    len: usize,
+    stage: Stage,
+}
+
+impl<'e> Forward<'e, '_, '_> {
+    /// Runs one step; returns whether any is left.
+    pub fn step(&mut self) -> bool {
+        // `Encoder::new` has proved that every tensor is there and every region is long enough.
+        let _ = self.run();
+        self.stage = self.next();
+        self.stage != Stage::Done
+    }
+
+    /// Returns how many steps are left.
+    pub fn steps_left(&self) -> usize {
+        let layers = usize::from(self.encoder.image.config().n_layers);
+        let all = self.len.div_ceil(TOKEN_BLOCK);
+        let last = self.encoder.pooled_rows(self.len).div_ceil(TOKEN_BLOCK);
+        let total = all + layers * all + (layers - 1) * all + last + 1;
+        let before = |layer: u16| all + usize::from(layer) * 2 * all;
+        let done = match self.stage {
+            Stage::Embed { row } => row / TOKEN_BLOCK,
+            Stage::KeysValues { layer, row } => before(layer) + row / TOKEN_BLOCK,
+            Stage::Rows { layer, row } => before(layer) + all + row / TOKEN_BLOCK,
+            Stage::Pool => total - 1,
+            Stage::Done => total,
+        };
+        total - done
+    }
+
+    /// Runs what is left and returns the pooled feature.
+    pub fn finish(mut self) -> Features<'e> {
+        while self.step() {}
+        let encoder = self.encoder;
+        let d = encoder.d_model();
+        Features {
+            values: encoder.regions.rows.get(..d).unwrap_or(&[]),
+            scale: encoder.pooled.scale(),
+            zero_point: encoder.pooled.entry().zero_point,
+        }
+    }
+
+    fn rows(&self, layer: u16) -> usize {
+        if layer + 1 == self.encoder.image.config().n_layers {
+            self.encoder.pooled_rows(self.len)
+        } else {
+            self.len
+        }
+    }
+
+    fn next(&self) -> Stage {
+        let layers = self.encoder.image.config().n_layers;
+        match self.stage {
+            Stage::Embed { row } if row + TOKEN_BLOCK < self.len => Stage::Embed {
+                row: row + TOKEN_BLOCK,
+            },
+            Stage::Embed { .. } => Stage::KeysValues { layer: 0, row: 0 },
+            Stage::KeysValues { layer, row } if row + TOKEN_BLOCK < self.len => Stage::KeysValues {
+                layer,
+                row: row + TOKEN_BLOCK,
+            },
+            Stage::KeysValues { layer, .. } => Stage::Rows { layer, row: 0 },
+            Stage::Rows { layer, row } if row + TOKEN_BLOCK < self.rows(layer) => Stage::Rows {
+                layer,
+                row: row + TOKEN_BLOCK,
+            },
+            Stage::Rows { layer, .. } if layer + 1 < layers => Stage::KeysValues {
+                layer: layer + 1,
+                row: 0,
+            },
+            Stage::Rows { .. } => Stage::Pool,
+            Stage::Pool | Stage::Done => Stage::Done,
+        }
+    }
+
+    fn run(&mut self) -> Option<()> {
+        let tokens = |row: usize, end: usize| -> Range<usize> { row..end.min(row + TOKEN_BLOCK) };
+        let (len, d) = (self.len, self.encoder.d_model());
+        match self.stage {
+            Stage::Embed { row } => self.embed(tokens(row, len)),
+            Stage::KeysValues { layer, row } => {
+                let e = &mut *self.encoder;
+                keys_values(
+                    &Block::new(&e.image, layer)?,
+                    &mut e.regions,
+                    d,
+                    tokens(row, len),
+                )
+            }
+            Stage::Rows { layer, row } => {
+                let tokens = tokens(row, self.rows(layer));
+                let e = &mut *self.encoder;
+                let block = Block::new(&e.image, layer)?;
+                attention(&block, &e.plan, &mut e.regions, d, tokens.clone(), len)?;
+                feed_forward(&block, &mut e.regions, d, tokens)
+            }
+            Stage::Pool => self.pool(),
+            Stage::Done => None,
+        }
+    }
+
+    fn embed(&mut self, tokens: Range<usize>) -> Option<()> {
+        let e = &mut *self.encoder;
+        let d = e.d_model();
+        let rows = e
+            .regions
+            .residual
+            .get_mut(tokens.start * d..tokens.end * d)?;
+        e.embedding.write(&self.input, tokens.start, rows);
+        if let Some(norm) = global_norm(&e.image, TensorKind::EmbedNorm) {
+            layer_norm_i16(&norm, rows);
+        }
+        Some(())
+    }
+
+    fn pool(&mut self) -> Option<()> {
+        let e = &mut *self.encoder;
+        let d = e.d_model();
+        let rows = e.pooled_rows(self.len);
+        let residual = e.regions.residual.get_mut(..rows * d)?;
+        if let Some(norm) = global_norm(&e.image, TensorKind::FinalNorm) {
+            layer_norm_i16(&norm, residual);
+        }
+        mean_rows(residual, d);
+        let (mantissas, scaling, zero_point) = requantize(&e.pooled);
+        let pooled = e.regions.rows.get_mut(..d)?;
+        requantize_rows(residual.get(..d)?, mantissas, scaling, zero_point, pooled);
+        Some(())
+    }
+}

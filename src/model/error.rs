@@ -1,0 +1,110 @@
+//! Why an encoder cannot be made, or cannot take an input.
+
+use core::fmt;
+
+/// Why [`Encoder::new`](super::Encoder::new) failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum EncoderError {
+    /// The arena is too small.
+    ArenaTooSmall {
+        /// Bytes that the model needs.
+        needed: usize,
+        /// Bytes that were given.
+        found: usize,
+    },
+    /// The arena does not start at a multiple of four bytes: see [`Arena`](super::Arena).
+    ArenaMisaligned,
+    /// The image lacks a tensor that its configuration asks for (a parsed image never does).
+    MissingTensor,
+}
+
+/// Why an input was refused. The encoder is as it was before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum InputError {
+    /// The model reads tokens and got frames, or the reverse.
+    Kind,
+    /// The input is empty, too long, or not a whole number of frames.
+    Length {
+        /// Elements (numbers of frames' features, or token ids) that were given.
+        found: usize,
+        /// Elements of one frame, or one.
+        multiple_of: usize,
+        /// The most elements that the model takes.
+        max: usize,
+    },
+    /// A token id lies outside the vocabulary.
+    Token {
+        /// Its place in the input.
+        index: usize,
+        /// The id.
+        found: u32,
+        /// Ids are below this.
+        vocab_size: u32,
+    },
+    /// A segment id is out of range, or segment ids are missing or superfluous.
+    Segment {
+        /// The place in the input where it goes wrong.
+        index: usize,
+        /// Segment ids are below this.
+        n_segments: u8,
+    },
+    /// A number to be quantized is not finite.
+    NotFinite {
+        /// Its place in the input.
+        index: usize,
+    },
+}
+
+impl fmt::Display for EncoderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ArenaTooSmall { needed, found } => {
+                write!(f, "the arena has {found} bytes, the model needs {needed}")
+            }
+            Self::ArenaMisaligned => write!(f, "the arena does not start at a multiple of 4 bytes"),
+            Self::MissingTensor => write!(f, "the image lacks a tensor of its configuration"),
+        }
+    }
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind => write!(f, "frames were given to a model of tokens, or the reverse"),
+            Self::Length {
+                found,
+                multiple_of,
+                max,
+            } => {
+                write!(
+                    f,
+                    "{found} elements given; the model takes 1 to {max}, in multiples of {multiple_of}"
+                )
+            }
+            Self::Token {
+                index,
+                found,
+                vocab_size,
+            } => {
+                write!(
+                    f,
+                    "token {index} is {found}, the vocabulary has {vocab_size}"
+                )
+            }
+            Self::Segment { index, n_segments } => {
+                write!(
+                    f,
+                    "segment id {index} is missing, superfluous or not below {n_segments}"
+                )
+            }
+            Self::NotFinite { index } => write!(f, "input {index} is not a finite number"),
+        }
+    }
+}
+
+impl core::error::Error for EncoderError {}
+impl core::error::Error for InputError {}

@@ -1,0 +1,31 @@
+//! The int8 encoder: an image and an arena become a function from inputs to features.
+//!
+//! ```text
+//! plan            bytes of arena that a configuration needs, to the byte
+//! view            one block's tensors, typed
+//! embedding       frames or tokens → residual stream, int16 [tokens, d_model]
+//! attention       keys and values of all tokens, then one block of queries at a time
+//! feed_forward    one block of tokens at a time
+//! encoder         the order of the steps: `forward` runs them all, `begin` one at a time
+//! head            pooled feature → int16 logits, as the image ships it
+//! ```
+//!
+//! Nothing allocates. After [`Encoder::new`] has succeeded, a forward can only fail for its input
+//! ([`InputError`]); it never lacks room.
+
+mod attention;
+mod embedding;
+mod encoder;
+mod error;
+mod features;
+mod feed_forward;
+mod head;
+mod plan;
+mod view;
+
+pub use embedding::{Input, quantize_frames};
+pub use encoder::{Encoder, Forward};
+pub use error::{EncoderError, InputError};
+pub use features::Features;
+pub use head::Head;
+pub use plan::{Arena, ArenaPlan, TOKEN_BLOCK, arena_bytes};
