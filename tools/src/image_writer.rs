@@ -28,7 +28,10 @@ pub struct TensorData {
 impl TensorData {
     /// Returns a tensor of elements that need no numbers beside them.
     pub fn new<T: IntoBytes + zerocopy::Immutable>(elements: &[T]) -> Self {
-        Self { bytes: elements.as_bytes().to_vec(), ..Self::default() }
+        Self {
+            bytes: elements.as_bytes().to_vec(),
+            ..Self::default()
+        }
     }
 
     /// Adds an output's scale and zero point.
@@ -116,7 +119,8 @@ impl ImageWriter {
 
     /// Adds a `key=value` line to the provenance.
     pub fn provenance(&mut self, key: &str, value: &str) {
-        self.provenance.push_str(&format!("{key}={}\n", value.replace('\n', " ")));
+        self.provenance
+            .push_str(&format!("{key}={}\n", value.replace('\n', " ")));
     }
 
     /// Gives a tensor ([`tailtune::image::NO_LAYER`] for one of no block).
@@ -126,11 +130,18 @@ impl ImageWriter {
 
     fn get(&self, spec: &TensorSpec) -> Result<&TensorData, WriteError> {
         let (kind, layer) = (spec.kind, spec.layer);
-        let data =
-            self.tensors.get(&(kind as u8, layer)).ok_or(WriteError::Missing { kind, layer })?;
+        let data = self
+            .tensors
+            .get(&(kind as u8, layer))
+            .ok_or(WriteError::Missing { kind, layer })?;
         let (found, expected) = (data.bytes.len(), spec.len_bytes());
         if found as u64 != expected {
-            return Err(WriteError::Length { kind, layer, found, expected });
+            return Err(WriteError::Length {
+                kind,
+                layer,
+                found,
+                expected,
+            });
         }
         Ok(data)
     }
@@ -142,7 +153,10 @@ impl ImageWriter {
     pub fn finish(&self) -> Result<AlignedBytes, WriteError> {
         let expected = self.config.n_classes;
         if self.labels.len() != usize::from(expected) {
-            return Err(WriteError::Labels { found: self.labels.len(), expected });
+            return Err(WriteError::Labels {
+                found: self.labels.len(),
+                expected,
+            });
         }
         let layout = Layout::new(&self.config);
         let mut hash = Sha256::new();
@@ -157,7 +171,12 @@ impl ImageWriter {
             out.resize(out.len().next_multiple_of(TENSOR_ALIGNMENT as usize), 0);
             let entry = entry(&spec, data, out.len());
             if !matches!(spec.kind, TensorKind::Head | TensorKind::HeadEpilogue) {
-                hash.update([entry.kind, entry.shift, entry.pre_shift, entry.zero_point as u8]);
+                hash.update([
+                    entry.kind,
+                    entry.shift,
+                    entry.pre_shift,
+                    entry.zero_point as u8,
+                ]);
                 hash.update(entry.scale.as_bytes());
                 hash.update(&data.bytes);
             }
@@ -166,7 +185,8 @@ impl ImageWriter {
         }
         let labels_offset = out.len();
         for label in &self.labels {
-            let len = u8::try_from(label.len()).map_err(|_| WriteError::LabelTooLong(label.clone()))?;
+            let len =
+                u8::try_from(label.len()).map_err(|_| WriteError::LabelTooLong(label.clone()))?;
             out.push(len);
             out.extend_from_slice(label.as_bytes());
         }
@@ -234,7 +254,10 @@ impl AlignedBytes {
     pub fn new(bytes: &[u8]) -> Self {
         let mut words = vec![0u128; bytes.len().div_ceil(16)];
         words.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
-        Self { words, len: bytes.len() }
+        Self {
+            words,
+            len: bytes.len(),
+        }
     }
 }
 

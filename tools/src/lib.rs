@@ -1,1 +1,6 @@
-//! The host side of tailtune.
+//! The host side of tailtune: pretrained weights → calibration → int8 → flash image, and back.
+
+pub mod float_model;
+pub mod image_writer;
+pub mod quantize;
+pub mod reference;

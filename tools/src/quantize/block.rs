@@ -35,31 +35,74 @@ fn attention(
     let query = c.choose(Site::Query(index), at, "attention.query", true, &|x| x)?;
     let key = c.choose(Site::Key(index), at, "attention.key", true, &|x| x)?;
     let value = c.choose(Site::Value(index), at, "attention.value", true, &|x| x)?;
-    put_linear(c, at, &layer.q, &input, &(&query).into(), Query, QueryEpilogue)?;
+    put_linear(
+        c,
+        at,
+        &layer.q,
+        &input,
+        &(&query).into(),
+        Query,
+        QueryEpilogue,
+    )?;
     put_linear(c, at, &layer.k, &input, &(&key).into(), Key, KeyEpilogue)?;
-    put_linear(c, at, &layer.v, &input, &(&value).into(), Value, ValueEpilogue)?;
+    put_linear(
+        c,
+        at,
+        &layer.v,
+        &input,
+        &(&value).into(),
+        Value,
+        ValueEpilogue,
+    )?;
 
     let head_dim = c.model.config.head_dim() as f64;
     let exponent =
         query.scale * key.scale / libm::sqrt(head_dim) * std::f64::consts::LOG2_E * 256.0;
     let difference = 2.0 * head_dim * 128.0 * 128.0;
-    let (mantissa, scaling) = fixed::mantissas(&[exponent], difference)
-        .ok_or(QuantizeError::FixedPoint { what: "attention.softmax", layer: at })?;
-    c.writer.put(Softmax, at, TensorData::new(&mantissa).scaling(scaling).output(1.0, 0));
+    let (mantissa, scaling) =
+        fixed::mantissas(&[exponent], difference).ok_or(QuantizeError::FixedPoint {
+            what: "attention.softmax",
+            layer: at,
+        })?;
+    c.writer.put(
+        Softmax,
+        at,
+        TensorData::new(&mantissa).scaling(scaling).output(1.0, 0),
+    );
 
     let context = c.choose(Site::Context(index), at, "attention.context", true, &|x| x)?;
-    let (mantissa, shift) = context_factor(value.scale / context.scale)
-        .ok_or(QuantizeError::FixedPoint { what: "attention.context", layer: at })?;
+    let (mantissa, shift) =
+        context_factor(value.scale / context.scale).ok_or(QuantizeError::FixedPoint {
+            what: "attention.context",
+            layer: at,
+        })?;
     c.writer.put(
         TensorKind::Context,
         at,
-        TensorData::new(&[mantissa]).shift(shift).output(context.scale, 0),
+        TensorData::new(&[mantissa])
+            .shift(shift)
+            .output(context.scale, 0),
     );
-    let output = Output { scale: stream, zero_point: 0 };
-    let plain = Smoothed { input: context, factors: None, alpha: None, clipped: 0.0 };
+    let output = Output {
+        scale: stream,
+        zero_point: 0,
+    };
+    let plain = Smoothed {
+        input: context,
+        factors: None,
+        alpha: None,
+        clipped: 0.0,
+    };
     put_linear(c, at, &layer.o, &plain, &output, Out, OutEpilogue)?;
     if c.model.config.norm == NormOrder::Post {
-        put_norm(c, at, &layer.norm1, stream, scales.feed_forward[index], Norm1)?;
+        put_norm(
+            c,
+            at,
+            &layer.norm1,
+            stream,
+            scales.feed_forward[index],
+            Norm1,
+        )?;
     }
     Ok(())
 }
@@ -73,21 +116,51 @@ fn feed_forward(
     use TensorKind::*;
     let at = index as u16;
     let stream = scales.feed_forward[index];
-    let input = sub_layer_input(c, Site::FfInput(index), at, "feed_forward.input", &[&layer.ff1])?;
+    let input = sub_layer_input(
+        c,
+        Site::FfInput(index),
+        at,
+        "feed_forward.input",
+        &[&layer.ff1],
+    )?;
     norm_or_requantize(c, at, &input, stream, &layer.norm2, FfInput, Norm2)?;
 
-    let hidden = c.choose(Site::FfHidden(index), at, "feed_forward.hidden", false, &|x| x)?;
+    let hidden = c.choose(
+        Site::FfHidden(index),
+        at,
+        "feed_forward.hidden",
+        false,
+        &|x| x,
+    )?;
     if c.model.config.activation == Activation::Relu {
         // The saturation at −128 is the clamp: zero must stand there.
-        let hidden = Quantization { zero_point: -128, ..hidden };
-        put_linear(c, at, &layer.ff1, &input, &(&hidden).into(), Ff1, Ff1Epilogue)?;
+        let hidden = Quantization {
+            zero_point: -128,
+            ..hidden
+        };
+        put_linear(
+            c,
+            at,
+            &layer.ff1,
+            &input,
+            &(&hidden).into(),
+            Ff1,
+            Ff1Epilogue,
+        )?;
         put_ff2(c, at, index, layer, hidden, scales)?;
     } else {
         let activation = c.model.activation;
         let through = move |x| activation.apply(x);
-        let pre = c.choose(Site::FfPre(index), at, "feed_forward.activation", false, &through)?;
+        let pre = c.choose(
+            Site::FfPre(index),
+            at,
+            "feed_forward.activation",
+            false,
+            &through,
+        )?;
         put_linear(c, at, &layer.ff1, &input, &(&pre).into(), Ff1, Ff1Epilogue)?;
-        let table = (-128..=127).map(|q| hidden.quantize(activation.apply(pre.dequantize(q))) as i8);
+        let table =
+            (-128..=127).map(|q| hidden.quantize(activation.apply(pre.dequantize(q))) as i8);
         let table: Vec<i8> = table.collect();
         let data = TensorData::new(&table).output(hidden.scale, hidden.zero_point);
         c.writer.put(ActivationTable, at, data);
@@ -105,11 +178,31 @@ fn put_ff2(
     scales: &ResidualScales,
 ) -> Result<(), QuantizeError> {
     let stream = scales.feed_forward[index];
-    let output = Output { scale: stream, zero_point: 0 };
-    let hidden = Smoothed { input: hidden, factors: None, alpha: None, clipped: 0.0 };
-    put_linear(c, at, &layer.ff2, &hidden, &output, TensorKind::Ff2, TensorKind::Ff2Epilogue)?;
+    let output = Output {
+        scale: stream,
+        zero_point: 0,
+    };
+    let hidden = Smoothed {
+        input: hidden,
+        factors: None,
+        alpha: None,
+        clipped: 0.0,
+    };
+    put_linear(
+        c,
+        at,
+        &layer.ff2,
+        &hidden,
+        &output,
+        TensorKind::Ff2,
+        TensorKind::Ff2Epilogue,
+    )?;
     if c.model.config.norm == NormOrder::Post {
-        let next = scales.attention.get(index + 1).copied().unwrap_or(scales.last);
+        let next = scales
+            .attention
+            .get(index + 1)
+            .copied()
+            .unwrap_or(scales.last);
         put_norm(c, at, &layer.norm2, stream, next, TensorKind::Norm2)?;
     }
     Ok(())
@@ -152,17 +245,31 @@ fn norm_or_requantize(
 ) -> Result<(), QuantizeError> {
     let q = &input.input;
     if c.model.config.norm == NormOrder::Pre {
-        let data = quantize_norm(norm, stream, q.scale, input.factors.as_deref(), q.zero_point)
-            .ok_or(QuantizeError::FixedPoint { what: norm_kind.name(), layer })?;
+        let data = quantize_norm(
+            norm,
+            stream,
+            q.scale,
+            input.factors.as_deref(),
+            q.zero_point,
+        )
+        .ok_or(QuantizeError::FixedPoint {
+            what: norm_kind.name(),
+            layer,
+        })?;
         c.writer.put(norm_kind, layer, data);
         return Ok(());
     }
     let d = usize::from(c.model.config.d_model);
     let factor = |i: usize| stream / q.scale / input.factors.as_ref().map_or(1.0, |f| f[i]);
     let factors: Vec<f64> = (0..d).map(factor).collect();
-    let (mantissas, scaling) = fixed::mantissas(&factors, 32768.0)
-        .ok_or(QuantizeError::FixedPoint { what: requantize.name(), layer })?;
-    let data = TensorData::new(&mantissas).scaling(scaling).output(q.scale, q.zero_point);
+    let (mantissas, scaling) =
+        fixed::mantissas(&factors, 32768.0).ok_or(QuantizeError::FixedPoint {
+            what: requantize.name(),
+            layer,
+        })?;
+    let data = TensorData::new(&mantissas)
+        .scaling(scaling)
+        .output(q.scale, q.zero_point);
     c.writer.put(requantize, layer, data);
     Ok(())
 }
@@ -177,8 +284,12 @@ fn put_linear(
     epilogue_kind: TensorKind,
 ) -> Result<(), QuantizeError> {
     let (weight, epilogue) =
-        quantize_linear(linear, input.factors.as_deref(), &input.input, output)
-            .ok_or(QuantizeError::FixedPoint { what: weight_kind.name(), layer })?;
+        quantize_linear(linear, input.factors.as_deref(), &input.input, output).ok_or(
+            QuantizeError::FixedPoint {
+                what: weight_kind.name(),
+                layer,
+            },
+        )?;
     c.writer.put(weight_kind, layer, weight);
     c.writer.put(epilogue_kind, layer, epilogue);
     Ok(())
@@ -192,8 +303,10 @@ fn put_norm(
     output: f64,
     kind: TensorKind,
 ) -> Result<(), QuantizeError> {
-    let data = quantize_norm(norm, input, output, None, 0)
-        .ok_or(QuantizeError::FixedPoint { what: kind.name(), layer })?;
+    let data = quantize_norm(norm, input, output, None, 0).ok_or(QuantizeError::FixedPoint {
+        what: kind.name(),
+        layer,
+    })?;
     c.writer.put(kind, layer, data);
     Ok(())
 }
@@ -209,6 +322,8 @@ fn context_factor(factor: f64) -> Option<(i32, u8)> {
     if !(19..=38).contains(&shift) {
         return None;
     }
-    let mantissa = (factor * libm::exp2(f64::from(shift))).round().min(2_147_483_647.0);
+    let mantissa = (factor * libm::exp2(f64::from(shift)))
+        .round()
+        .min(2_147_483_647.0);
     Some((mantissa as i32, shift as u8))
 }

@@ -23,7 +23,8 @@ pub struct SiteStatistics {
 impl SiteStatistics {
     fn add(&mut self, values: &[f32], cols: usize) {
         self.all.add(values);
-        self.columns.resize(cols, (f32::INFINITY, f32::NEG_INFINITY));
+        self.columns
+            .resize(cols, (f32::INFINITY, f32::NEG_INFINITY));
         self.stride = self.stride.max(1);
         for row in values.chunks_exact(cols) {
             for ((min, max), &x) in self.columns.iter_mut().zip(row) {

@@ -25,15 +25,20 @@ pub(crate) fn quantize(c: &mut Context<'_>, embedded: f64) -> Result<(), Quantiz
     }
     put_i16(c, TensorKind::Positions, &model.positions, sum);
     if let Some(norm) = &model.embed_norm {
-        let data = quantize_norm(norm, sum, embedded, None, 0)
-            .ok_or(QuantizeError::FixedPoint { what: "embed_norm", layer: NO_LAYER })?;
+        let data =
+            quantize_norm(norm, sum, embedded, None, 0).ok_or(QuantizeError::FixedPoint {
+                what: "embed_norm",
+                layer: NO_LAYER,
+            })?;
         c.writer.put(TensorKind::EmbedNorm, NO_LAYER, data);
     }
     Ok(())
 }
 
 fn put_i16(c: &mut Context<'_>, kind: TensorKind, values: &[f32], scale: f64) {
-    let q = values.iter().map(|&x| (f64::from(x) / scale).round().clamp(-32768.0, 32767.0) as i16);
+    let q = values
+        .iter()
+        .map(|&x| (f64::from(x) / scale).round().clamp(-32768.0, 32767.0) as i16);
     let q: Vec<i16> = q.collect();
     c.writer.put(kind, NO_LAYER, TensorData::new(&q));
 }
@@ -58,9 +63,12 @@ fn frames(c: &mut Context<'_>, projection: &Linear, sum: f64) -> Result<(), Quan
         columns.push(q);
     }
     c.report.extend(report);
-    let pairs: Vec<[f32; 2]> =
-        columns.iter().map(|q| [q.scale as f32, q.zero_point as f32]).collect();
-    c.writer.put(TensorKind::InputScale, NO_LAYER, TensorData::new(&pairs));
+    let pairs: Vec<[f32; 2]> = columns
+        .iter()
+        .map(|q| [q.scale as f32, q.zero_point as f32])
+        .collect();
+    c.writer
+        .put(TensorKind::InputScale, NO_LAYER, TensorData::new(&pairs));
 
     // x = (q − z)·s a column: with x' = q + 128 … the columns' zero points differ, so they are
     // folded into the bias here, and the layer is quantized as one whose input has scale 1, zero 0.
@@ -69,24 +77,45 @@ fn frames(c: &mut Context<'_>, projection: &Linear, sum: f64) -> Result<(), Quan
     let rows = shifted.weight.chunks_exact(projection.in_features);
     for (row, bias) in rows.zip(&mut shifted.bias) {
         // The weights as the device has them, so that the zero points cancel exactly.
-        let scaled: Vec<f64> = row.iter().zip(&scales).map(|(&w, s)| f64::from(w) * s).collect();
+        let scaled: Vec<f64> = row
+            .iter()
+            .zip(&scales)
+            .map(|(&w, s)| f64::from(w) * s)
+            .collect();
         let unit = row_scale(&scaled);
-        let folded = scaled.iter().zip(&columns).map(|(w, q)| {
-            (w / unit).round().clamp(-127.0, 127.0) * unit * f64::from(q.zero_point)
-        });
+        let folded = scaled
+            .iter()
+            .zip(&columns)
+            .map(|(w, q)| (w / unit).round().clamp(-127.0, 127.0) * unit * f64::from(q.zero_point));
         *bias = (f64::from(*bias) - folded.sum::<f64>()) as f32;
     }
-    let unit = Quantization { scale: 1.0, zero_point: 0, method: RangeMethod::MinMax };
-    let output = Output { scale: sum, zero_point: 0 };
-    let (weight, epilogue) = quantize_linear(&shifted, Some(&scales), &unit, &output)
-        .ok_or(QuantizeError::FixedPoint { what: "frame_projection", layer: NO_LAYER })?;
+    let unit = Quantization {
+        scale: 1.0,
+        zero_point: 0,
+        method: RangeMethod::MinMax,
+    };
+    let output = Output {
+        scale: sum,
+        zero_point: 0,
+    };
+    let (weight, epilogue) = quantize_linear(&shifted, Some(&scales), &unit, &output).ok_or(
+        QuantizeError::FixedPoint {
+            what: "frame_projection",
+            layer: NO_LAYER,
+        },
+    )?;
     c.writer.put(TensorKind::FrameProjection, NO_LAYER, weight);
     c.writer.put(TensorKind::FrameEpilogue, NO_LAYER, epilogue);
     Ok(())
 }
 
 /// Each token's row has its own scale.
-fn tokens(c: &mut Context<'_>, table: &[f32], segments: &[f32], sum: f64) -> Result<(), QuantizeError> {
+fn tokens(
+    c: &mut Context<'_>,
+    table: &[f32],
+    segments: &[f32],
+    sum: f64,
+) -> Result<(), QuantizeError> {
     let d = usize::from(c.model.config.d_model);
     let (mut values, mut factors) = (Vec::with_capacity(table.len()), Vec::new());
     for row in table.chunks_exact(d) {
@@ -95,9 +124,13 @@ fn tokens(c: &mut Context<'_>, table: &[f32], segments: &[f32], sum: f64) -> Res
         values.extend(row.iter().map(|x| (x / scale).round() as i8));
         factors.push(scale / sum);
     }
-    let (mantissas, scaling) = fixed::mantissas(&factors, 128.0)
-        .ok_or(QuantizeError::FixedPoint { what: "token_embedding", layer: NO_LAYER })?;
-    c.writer.put(TensorKind::TokenTable, NO_LAYER, TensorData::new(&values));
+    let (mantissas, scaling) =
+        fixed::mantissas(&factors, 128.0).ok_or(QuantizeError::FixedPoint {
+            what: "token_embedding",
+            layer: NO_LAYER,
+        })?;
+    c.writer
+        .put(TensorKind::TokenTable, NO_LAYER, TensorData::new(&values));
     let data = TensorData::new(&mantissas).scaling(scaling).output(sum, 0);
     c.writer.put(TensorKind::TokenScale, NO_LAYER, data);
     if !segments.is_empty() {

@@ -21,7 +21,10 @@ pub fn mantissas(factors: &[f64], bound: f64) -> Option<(Vec<i32>, Scaling)> {
     }
     let scaling = Scaling::new(pre as u8, shift as u8)?;
     let unit = libm::exp2(f64::from(shift - pre));
-    let mantissas = factors.iter().map(|f| (f * unit).round().min(2_147_483_647.0) as i32).collect();
+    let mantissas = factors
+        .iter()
+        .map(|f| (f * unit).round().min(2_147_483_647.0) as i32)
+        .collect();
     Some((mantissas, scaling))
 }
 

@@ -13,7 +13,10 @@ pub(crate) struct Output {
 
 impl From<&Quantization> for Output {
     fn from(q: &Quantization) -> Self {
-        Self { scale: q.scale, zero_point: q.zero_point }
+        Self {
+            scale: q.scale,
+            zero_point: q.zero_point,
+        }
     }
 }
 
@@ -32,7 +35,10 @@ pub(crate) fn quantize_linear(
     for (row, &bias) in linear.weight.chunks_exact(k).zip(&linear.bias) {
         let smoothed = smooth_row(row, smoothing);
         let scale = row_scale(&smoothed);
-        let q: Vec<i8> = smoothed.iter().map(|w| (w / scale).round().clamp(-127.0, 127.0) as i8).collect();
+        let q: Vec<i8> = smoothed
+            .iter()
+            .map(|w| (w / scale).round().clamp(-127.0, 127.0) as i8)
+            .collect();
         let sum: i64 = q.iter().map(|&w| i64::from(w)).sum();
         let magnitude: i64 = q.iter().map(|&w| i64::from(w).abs()).sum();
         let unit = input.scale * scale;
@@ -46,15 +52,25 @@ pub(crate) fn quantize_linear(
         weights.extend(q);
     }
     let (mantissas, scaling) = mantissas(&factors, bound)?;
-    let pairs: Vec<[i32; 2]> = biases.into_iter().zip(mantissas).map(|(b, m)| [b, m]).collect();
-    let epilogue = TensorData::new(&pairs).scaling(scaling).output(output.scale, output.zero_point);
+    let pairs: Vec<[i32; 2]> = biases
+        .into_iter()
+        .zip(mantissas)
+        .map(|(b, m)| [b, m])
+        .collect();
+    let epilogue = TensorData::new(&pairs)
+        .scaling(scaling)
+        .output(output.scale, output.zero_point);
     Some((TensorData::new(&weights), epilogue))
 }
 
 /// Returns a row of weights times the smoothing factors of its inputs.
 pub(crate) fn smooth_row(row: &[f32], smoothing: Option<&[f64]>) -> Vec<f64> {
     match smoothing {
-        Some(factors) => row.iter().zip(factors).map(|(&w, f)| f64::from(w) * f).collect(),
+        Some(factors) => row
+            .iter()
+            .zip(factors)
+            .map(|(&w, f)| f64::from(w) * f)
+            .collect(),
         None => row.iter().map(|&w| w.into()).collect(),
     }
 }
@@ -71,7 +87,9 @@ pub(crate) fn row_scale(row: &[f64]) -> f64 {
         row.iter().map(|&w| (rounded(w) - w).powi(2)).sum()
     };
     let candidates = (0..8).map(|i| max / 127.0 * (1.0 - 0.03 * f64::from(i)));
-    candidates.min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(max / 127.0)
+    candidates
+        .min_by(|a, b| error(*a).total_cmp(&error(*b)))
+        .unwrap_or(max / 127.0)
 }
 
 /// Returns a LayerNorm from the residual stream at `input` to a stream at `output`: int16, or int8
@@ -88,12 +106,18 @@ pub(crate) fn quantize_norm(
         f64::from(values[i]) / output / smoothing.map_or(1.0, |factors| factors[i])
     };
     let gains: Vec<f64> = (0..d).map(|i| column(&norm.gain, i)).collect();
-    let biases: Vec<f64> = (0..d).map(|i| column(&norm.bias, i) + f64::from(zero_point)).collect();
+    let biases: Vec<f64> = (0..d)
+        .map(|i| column(&norm.bias, i) + f64::from(zero_point))
+        .collect();
     // The most fraction bits at which every gain and every bias fits its 32 bits.
     let fits = |shift: i32| {
         let unit = libm::exp2(f64::from(shift));
-        gains.iter().all(|g| g.abs() * 1024.0 * unit < 2_147_483_000.0)
-            && biases.iter().all(|b| (b.abs() + 1.0) * unit < 1_000_000_000.0)
+        gains
+            .iter()
+            .all(|g| g.abs() * 1024.0 * unit < 2_147_483_000.0)
+            && biases
+                .iter()
+                .all(|b| (b.abs() + 1.0) * unit < 1_000_000_000.0)
     };
     let shift = (1..=15).rev().find(|&s| fits(s))?;
     let unit = libm::exp2(f64::from(shift));
@@ -101,10 +125,19 @@ pub(crate) fn quantize_norm(
     let mut pairs: Vec<[i32; 2]> = gains
         .iter()
         .zip(&biases)
-        .map(|(g, b)| [(g * 1024.0 * unit).round() as i32, (b * unit).round() as i32 + half])
+        .map(|(g, b)| {
+            [
+                (g * 1024.0 * unit).round() as i32,
+                (b * unit).round() as i32 + half,
+            ]
+        })
         .collect();
     let epsilon = f64::from(norm.eps) * (d as f64 / input).powi(2);
     let epsilon = epsilon.round() as u64;
     pairs.push([epsilon as u32 as i32, (epsilon >> 32) as u32 as i32]);
-    Some(TensorData::new(&pairs).shift(shift as u8).output(output, zero_point))
+    Some(
+        TensorData::new(&pairs)
+            .shift(shift as u8)
+            .output(output, zero_point),
+    )
 }

@@ -37,10 +37,14 @@ pub enum QuantizeError {
     #[error("calibration saw nothing of {0:?}: give it at least one clip")]
     NotSeen(Site),
     /// A range is not finite: the model overflows on the calibration data.
-    #[error("{0:?} is not finite on the calibration data: check the weights and the input features")]
+    #[error(
+        "{0:?} is not finite on the calibration data: check the weights and the input features"
+    )]
     NotFinite(Site),
     /// A factor does not fit the fixed-point format.
-    #[error("{what} of block {layer}: its scale factor cannot be expressed in fixed point; the layer's weights or activations span too wide a range for int8")]
+    #[error(
+        "{what} of block {layer}: its scale factor cannot be expressed in fixed point; the layer's weights or activations span too wide a range for int8"
+    )]
     FixedPoint {
         /// The operator.
         what: &'static str,
@@ -81,7 +85,10 @@ const RESIDUAL_HEADROOM: f64 = 2.0;
 
 impl Context<'_> {
     pub fn seen(&self, site: Site) -> Result<&SiteStatistics, QuantizeError> {
-        let seen = self.calibration.get(site).ok_or(QuantizeError::NotSeen(site))?;
+        let seen = self
+            .calibration
+            .get(site)
+            .ok_or(QuantizeError::NotSeen(site))?;
         if !(seen.all.min.is_finite() && seen.all.max.is_finite()) {
             return Err(QuantizeError::NotFinite(site));
         }
@@ -137,14 +144,22 @@ pub struct Quantized {
 /// [`QuantizeError`] names the site or the operator.
 pub fn quantize(model: &FloatModel, calibration: &Calibration) -> Result<Quantized, QuantizeError> {
     let writer = ImageWriter::new(&model.config, &model.labels);
-    let mut context = Context { model, calibration, writer, report: Vec::new() };
+    let mut context = Context {
+        model,
+        calibration,
+        writer,
+        report: Vec::new(),
+    };
     let scales = residual_scales(&context)?;
     embedding::quantize(&mut context, scales.embedded)?;
     for (index, layer) in model.layers.iter().enumerate() {
         block::quantize(&mut context, index, layer, &scales)?;
     }
     pool_and_head(&mut context, &scales)?;
-    Ok(Quantized { writer: context.writer, report: context.report })
+    Ok(Quantized {
+        writer: context.writer,
+        report: context.report,
+    })
 }
 
 /// The int16 scales of the residual stream.
@@ -162,7 +177,13 @@ pub(crate) struct ResidualScales {
 /// Post-norm: each LayerNorm sets a new scale. Pre-norm: nothing rescales the stream, so one serves.
 fn residual_scales(c: &Context<'_>) -> Result<ResidualScales, QuantizeError> {
     let n = c.model.layers.len();
-    let block_in = |l: usize| if l == 0 { Site::Embedded } else { Site::BlockOut(l - 1) };
+    let block_in = |l: usize| {
+        if l == 0 {
+            Site::Embedded
+        } else {
+            Site::BlockOut(l - 1)
+        }
+    };
     if c.model.config.norm == NormOrder::Pre {
         let mut sites = vec![Site::Embedded];
         for l in 0..n {
@@ -173,7 +194,11 @@ fn residual_scales(c: &Context<'_>) -> Result<ResidualScales, QuantizeError> {
             embedded: scale,
             attention: vec![scale; n],
             feed_forward: vec![scale; n],
-            last: if c.model.final_norm.is_some() { c.residual_scale(&[Site::Pooled])? } else { scale },
+            last: if c.model.final_norm.is_some() {
+                c.residual_scale(&[Site::Pooled])?
+            } else {
+                scale
+            },
         });
     }
     let attention = (0..n).map(|l| c.residual_scale(&[block_in(l), Site::AttnResidual(l)]));
@@ -191,21 +216,37 @@ fn pool_and_head(c: &mut Context<'_>, scales: &ResidualScales) -> Result<(), Qua
     let model = c.model;
     let stream = scales.attention.last().copied().unwrap_or(scales.last);
     if let Some(norm) = &model.final_norm {
-        let data = linear::quantize_norm(norm, stream, scales.last, None, 0)
-            .ok_or(QuantizeError::FixedPoint { what: "final_norm", layer: NO_LAYER })?;
+        let data = linear::quantize_norm(norm, stream, scales.last, None, 0).ok_or(
+            QuantizeError::FixedPoint {
+                what: "final_norm",
+                layer: NO_LAYER,
+            },
+        )?;
         c.writer.put(TensorKind::FinalNorm, NO_LAYER, data);
     }
     let pooled = c.choose(Site::Pooled, NO_LAYER, "pooled", false, &|x| x)?;
     let factors = vec![scales.last / pooled.scale; model.config.d_model.into()];
-    let (mantissas, scaling) = fixed::mantissas(&factors, 32768.0)
-        .ok_or(QuantizeError::FixedPoint { what: "pooled", layer: NO_LAYER })?;
-    let data = TensorData::new(&mantissas).scaling(scaling).output(pooled.scale, pooled.zero_point);
+    let (mantissas, scaling) =
+        fixed::mantissas(&factors, 32768.0).ok_or(QuantizeError::FixedPoint {
+            what: "pooled",
+            layer: NO_LAYER,
+        })?;
+    let data = TensorData::new(&mantissas)
+        .scaling(scaling)
+        .output(pooled.scale, pooled.zero_point);
     c.writer.put(TensorKind::Pooled, NO_LAYER, data);
     if model.config.n_classes > 0 {
         let logits = c.residual_scale(&[Site::Logits])?;
-        let output = Output { scale: logits, zero_point: 0 };
-        let (weight, epilogue) = quantize_linear(&model.head, None, &pooled, &output)
-            .ok_or(QuantizeError::FixedPoint { what: "head", layer: NO_LAYER })?;
+        let output = Output {
+            scale: logits,
+            zero_point: 0,
+        };
+        let (weight, epilogue) = quantize_linear(&model.head, None, &pooled, &output).ok_or(
+            QuantizeError::FixedPoint {
+                what: "head",
+                layer: NO_LAYER,
+            },
+        )?;
         c.writer.put(TensorKind::Head, NO_LAYER, weight);
         c.writer.put(TensorKind::HeadEpilogue, NO_LAYER, epilogue);
     }

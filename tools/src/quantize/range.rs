@@ -41,7 +41,13 @@ const SAMPLE: usize = 32_768;
 
 impl Default for Observed {
     fn default() -> Self {
-        Self { min: f32::INFINITY, max: f32::NEG_INFINITY, sample: Vec::new(), stride: 1, skip: 0 }
+        Self {
+            min: f32::INFINITY,
+            max: f32::NEG_INFINITY,
+            sample: Vec::new(),
+            stride: 1,
+            skip: 0,
+        }
     }
 }
 
@@ -94,20 +100,28 @@ impl Observed {
         }
         let measured = candidates.into_iter().map(|(method, low, high)| {
             let q = Quantization::new(low, high, symmetric, method);
-            let error = self.sample.iter().map(|&x| {
-                f64::from(through(q.dequantize(q.quantize(x))) - through(x)).powi(2)
-            });
+            let error = self
+                .sample
+                .iter()
+                .map(|&x| f64::from(through(q.dequantize(q.quantize(x))) - through(x)).powi(2));
             (error.sum::<f64>(), q)
         });
         let best = measured.min_by(|a, b| a.0.total_cmp(&b.0));
-        best.map_or_else(|| Quantization::new(-1.0, 1.0, symmetric, RangeMethod::MinMax), |(_, q)| q)
+        best.map_or_else(
+            || Quantization::new(-1.0, 1.0, symmetric, RangeMethod::MinMax),
+            |(_, q)| q,
+        )
     }
 
     /// Returns the share of sampled values that `q` clips.
     pub fn clipped(&self, q: &Quantization) -> f64 {
         let (low, high) = (q.dequantize(-128), q.dequantize(127));
         let half = (q.scale / 2.0) as f32;
-        let out = self.sample.iter().filter(|&&x| x < low - half || x > high + half).count();
+        let out = self
+            .sample
+            .iter()
+            .filter(|&&x| x < low - half || x > high + half)
+            .count();
         out as f64 / self.sample.len().max(1) as f64
     }
 }
@@ -129,16 +143,25 @@ impl Quantization {
         let (min, max) = (f64::from(min).min(0.0), f64::from(max).max(0.0));
         if symmetric {
             let scale = (max.max(-min) / 127.0).max(1e-9);
-            return Self { scale, zero_point: 0, method };
+            return Self {
+                scale,
+                zero_point: 0,
+                method,
+            };
         }
         let scale = ((max - min) / 255.0).max(1e-9);
         let zero_point = (-128.0 - min / scale).round().clamp(-128.0, 127.0) as i32;
-        Self { scale, zero_point, method }
+        Self {
+            scale,
+            zero_point,
+            method,
+        }
     }
 
     /// Returns the int8 value of a real one.
     pub fn quantize(&self, x: f32) -> i32 {
-        ((f64::from(x) / self.scale).round() + f64::from(self.zero_point)).clamp(-128.0, 127.0) as i32
+        ((f64::from(x) / self.scale).round() + f64::from(self.zero_point)).clamp(-128.0, 127.0)
+            as i32
     }
 
     /// Returns the real value of an int8 one.

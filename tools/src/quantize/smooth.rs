@@ -28,11 +28,24 @@ pub(crate) fn choose(seen: &SiteStatistics, readers: &[&Linear]) -> Smoothed {
         let observed = observe(seen, factors.as_deref());
         let input = observed.choose(false, &|x| x);
         let error = output_error(seen, readers, factors.as_deref(), &input);
-        (error, Smoothed { clipped: observed.clipped(&input), input, factors, alpha })
+        (
+            error,
+            Smoothed {
+                clipped: observed.clipped(&input),
+                input,
+                factors,
+                alpha,
+            },
+        )
     });
     let best = measured.min_by(|a, b| a.0.total_cmp(&b.0));
     best.map_or_else(
-        || Smoothed { input: super::min_max(-1.0, 1.0), factors: None, alpha: None, clipped: 0.0 },
+        || Smoothed {
+            input: super::min_max(-1.0, 1.0),
+            factors: None,
+            alpha: None,
+            clipped: 0.0,
+        },
         |(_, smoothed)| smoothed,
     )
 }
@@ -40,19 +53,27 @@ pub(crate) fn choose(seen: &SiteStatistics, readers: &[&Linear]) -> Smoothed {
 fn factors(seen: &SiteStatistics, readers: &[&Linear], alpha: f64) -> Vec<f64> {
     let raw = seen.columns.iter().enumerate().map(|(c, &(min, max))| {
         let x = f64::from(min.abs().max(max.abs())).max(1e-5);
-        let w = readers.iter().flat_map(|l| l.weight.iter().skip(c).step_by(l.in_features));
+        let w = readers
+            .iter()
+            .flat_map(|l| l.weight.iter().skip(c).step_by(l.in_features));
         let w = w.fold(0f64, |m, &w| m.max(f64::from(w).abs())).max(1e-5);
         libm::pow(x, alpha) / libm::pow(w, 1.0 - alpha)
     });
     let raw: Vec<f64> = raw.collect();
     // Their common size does not matter; about one keeps the numbers in the usual range.
     let mean = raw.iter().map(|&f| libm::log(f)).sum::<f64>() / raw.len().max(1) as f64;
-    raw.iter().map(|f| (f / libm::exp(mean)).clamp(1.0 / 64.0, 64.0)).collect()
+    raw.iter()
+        .map(|f| (f / libm::exp(mean)).clamp(1.0 / 64.0, 64.0))
+        .collect()
 }
 
 fn divide(row: &[f32], factors: Option<&[f64]>) -> Vec<f32> {
     match factors {
-        Some(f) => row.iter().zip(f).map(|(&x, f)| (f64::from(x) / f) as f32).collect(),
+        Some(f) => row
+            .iter()
+            .zip(f)
+            .map(|(&x, f)| (f64::from(x) / f) as f32)
+            .collect(),
         None => row.to_vec(),
     }
 }
@@ -80,7 +101,10 @@ fn output_error(
     let rows: Vec<&Vec<f32>> = seen.rows.iter().step_by(step).collect();
     let rounded = rows.iter().map(|row| {
         let divided = divide(row, factors);
-        divided.iter().map(|&x| f64::from(input.dequantize(input.quantize(x)))).collect()
+        divided
+            .iter()
+            .map(|&x| f64::from(input.dequantize(input.quantize(x))))
+            .collect()
     });
     let rounded: Vec<Vec<f64>> = rounded.collect();
     let mut total = 0.0;
@@ -89,10 +113,16 @@ fn output_error(
         for weights in reader.weight.chunks_exact(reader.in_features) {
             let smoothed = smooth_row(weights, factors);
             let scale = row_scale(&smoothed);
-            let q: Vec<f64> =
-                smoothed.iter().map(|w| (w / scale).round().clamp(-127.0, 127.0) * scale).collect();
+            let q: Vec<f64> = smoothed
+                .iter()
+                .map(|w| (w / scale).round().clamp(-127.0, 127.0) * scale)
+                .collect();
             for (row, x) in rows.iter().zip(&rounded) {
-                let exact: f64 = row.iter().zip(weights).map(|(&x, &w)| f64::from(x * w)).sum();
+                let exact: f64 = row
+                    .iter()
+                    .zip(weights)
+                    .map(|(&x, &w)| f64::from(x * w))
+                    .sum();
                 let found: f64 = x.iter().zip(&q).map(|(x, w)| x * w).sum();
                 error += (exact - found).powi(2);
                 power += exact.powi(2);
