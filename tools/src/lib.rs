@@ -4,3 +4,4 @@ pub mod float_model;
 pub mod image_writer;
 pub mod quantize;
 pub mod reference;
+pub mod synthetic;
