@@ -2,6 +2,8 @@
 
 pub mod float_model;
 pub mod image_writer;
+pub mod import;
 pub mod quantize;
 pub mod reference;
 pub mod synthetic;
+pub mod testing;
