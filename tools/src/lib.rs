@@ -3,6 +3,9 @@
 pub mod float_model;
 pub mod image_writer;
 pub mod import;
+pub mod int8;
+pub mod metrics;
+pub mod output;
 pub mod quantize;
 pub mod reference;
 pub mod synthetic;
