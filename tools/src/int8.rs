@@ -1,10 +1,13 @@
 //! The int8 model on the host: the very runtime crate, one encoder a thread.
 
+use crate::image_file::{self, ImageFileError};
 use crate::image_writer::AlignedBytes;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use tailtune::image::{Image, ImageError, ModelConfig};
-use tailtune::model::{Encoder, EncoderError, Head, Input, InputError, arena_bytes, quantize_frames};
+use tailtune::model::{
+    Encoder, EncoderError, Head, Input, InputError, arena_bytes, quantize_frames,
+};
 use zerocopy::IntoBytes;
 
 /// Why an image could not be used.
@@ -13,11 +16,11 @@ use zerocopy::IntoBytes;
 pub enum Int8Error {
     /// The file cannot be read.
     #[error("{}: {source}", path.display())]
-    Io {
+    File {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: ImageFileError,
     },
     /// The file is not an image.
     #[error("{}: {source}; make an image with `tailtune convert`", path.display())]
@@ -60,10 +63,16 @@ impl Int8Model {
     /// Reads and checks an image file.
     ///
     /// # Errors
-    /// [`Int8Error::Io`] or [`Int8Error::Image`].
+    /// [`Int8Error::File`] or [`Int8Error::Image`].
     pub fn read(path: &Path) -> Result<Self, Int8Error> {
-        let bytes = std::fs::read(path).map_err(|source| Int8Error::Io { path: path.into(), source })?;
-        let model = Self { bytes: AlignedBytes::new(&bytes), path: path.into() };
+        let bytes = std::fs::read(path).map_err(|source| Int8Error::Io {
+            path: path.into(),
+            source,
+        })?;
+        let model = Self {
+            bytes: AlignedBytes::new(&bytes),
+            path: path.into(),
+        };
         model.try_image()?;
         Ok(model)
     }
@@ -73,18 +82,25 @@ impl Int8Model {
     /// # Errors
     /// [`Int8Error::Image`].
     pub fn new(bytes: AlignedBytes) -> Result<Self, Int8Error> {
-        let model = Self { bytes, path: "(in memory)".into() };
+        let model = Self {
+            bytes,
+            path: "(in memory)".into(),
+        };
         model.try_image()?;
         Ok(model)
     }
 
     fn try_image(&self) -> Result<Image<'_>, Int8Error> {
-        Image::parse(&self.bytes).map_err(|source| Int8Error::Image { path: self.path.clone(), source })
+        Image::parse(&self.bytes).map_err(|source| Int8Error::Image {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Returns the view of the image.
     pub fn image(&self) -> Image<'_> {
-        self.try_image().expect("it was parsed when it was read, and nothing changes it")
+        self.try_image()
+            .expect("it was parsed when it was read, and nothing changes it")
     }
 
     /// Returns the architecture.
@@ -117,7 +133,11 @@ impl Int8Model {
     ///
     /// # Errors
     /// [`Int8Error`].
-    pub fn run(&self, inputs: &[Vec<i8>], done: &(dyn Fn() + Sync)) -> Result<Vec<Int8Output>, Int8Error> {
+    pub fn run(
+        &self,
+        inputs: &[Vec<i8>],
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Int8Output>, Int8Error> {
         let image = self.image();
         let needed = arena_bytes(image.config());
         let head = Head::new(&image).ok();
@@ -126,8 +146,8 @@ impl Int8Model {
             .par_iter()
             .enumerate()
             .map_init(arena, |arena, (index, frames)| {
-                let mut encoder =
-                    Encoder::new(&image, &mut arena.as_mut_bytes()[..needed]).map_err(Int8Error::Encoder)?;
+                let mut encoder = Encoder::new(&image, &mut arena.as_mut_bytes()[..needed])
+                    .map_err(Int8Error::Encoder)?;
                 let features = encoder
                     .forward(Input::Frames(frames))
                     .map_err(|source| Int8Error::Input { index, source })?;
@@ -136,7 +156,10 @@ impl Int8Model {
                     head.logits(&features, &mut logits);
                 }
                 done();
-                Ok(Int8Output { pooled: features.values.to_vec(), logits })
+                Ok(Int8Output {
+                    pooled: features.values.to_vec(),
+                    logits,
+                })
             })
             .collect()
     }

@@ -17,7 +17,11 @@ pub struct ClassScore {
 
 /// Returns the share of predictions that equal the truth.
 pub fn accuracy(truth: &[Option<usize>], predicted: &[usize]) -> f64 {
-    let right = truth.iter().zip(predicted).filter(|(t, p)| **t == Some(**p)).count();
+    let right = truth
+        .iter()
+        .zip(predicted)
+        .filter(|(t, p)| **t == Some(**p))
+        .count();
     right as f64 / truth.len().max(1) as f64
 }
 
@@ -27,7 +31,11 @@ pub fn agreement(a: &[usize], b: &[usize]) -> f64 {
 }
 
 /// Returns `[truth][predicted]` counts; samples whose truth the model does not know are left out.
-pub fn confusion(n_classes: usize, truth: &[Option<usize>], predicted: &[usize]) -> Vec<Vec<usize>> {
+pub fn confusion(
+    n_classes: usize,
+    truth: &[Option<usize>],
+    predicted: &[usize],
+) -> Vec<Vec<usize>> {
     let mut counts = vec![vec![0; n_classes]; n_classes];
     for (t, &p) in truth.iter().zip(predicted) {
         if let Some(t) = *t {
@@ -44,7 +52,12 @@ pub fn per_class(labels: &[String], confusion: &[Vec<usize>]) -> Vec<ClassScore>
         let n: usize = confusion[i].iter().sum();
         let taken: usize = confusion.iter().map(|row| row[i]).sum();
         let right = confusion[i][i];
-        ClassScore { label: label.clone(), n, recall: ratio(right, n), precision: ratio(right, taken) }
+        ClassScore {
+            label: label.clone(),
+            n,
+            recall: ratio(right, n),
+            precision: ratio(right, taken),
+        }
     };
     labels.iter().enumerate().map(score).collect()
 }
@@ -62,7 +75,13 @@ mod tests {
         let counts = confusion(2, &truth, &predicted);
         assert_eq!(counts, [[1, 1], [0, 1]]);
         let scores = per_class(&["a".into(), "b".into()], &counts);
-        assert_eq!((scores[0].n, scores[0].recall, scores[0].precision), (2, Some(0.5), Some(1.0)));
-        assert_eq!((scores[1].n, scores[1].recall, scores[1].precision), (1, Some(1.0), Some(0.5)));
+        assert_eq!(
+            (scores[0].n, scores[0].recall, scores[0].precision),
+            (2, Some(0.5), Some(1.0))
+        );
+        assert_eq!(
+            (scores[1].n, scores[1].recall, scores[1].precision),
+            (1, Some(1.0), Some(0.5))
+        );
     }
 }

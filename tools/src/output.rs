@@ -27,6 +27,18 @@ pub enum OutputError {
         /// Why.
         source: std::io::Error,
     },
+    /// The image is larger than the board's model region.
+    #[error("{}: the image has {found} bytes, the model region of board {board} holds {capacity}; take a smaller model or another board (`tailtune plan`)", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The board.
+        board: String,
+        /// Bytes of the image.
+        found: usize,
+        /// Bytes of the region.
+        capacity: usize,
+    },
     /// The image does not fit the form's addresses.
     #[error("{}: {reason}", path.display())]
     Form {
@@ -44,6 +56,8 @@ pub struct Placement {
     pub board: String,
     /// Where its model region starts.
     pub address: u32,
+    /// Bytes of its model region.
+    pub capacity: usize,
     /// Its UF2 family, if it has such a boot loader.
     pub uf2_family: Option<u32>,
 }
@@ -53,8 +67,14 @@ pub struct Placement {
 /// # Errors
 /// [`OutputError`] names the file.
 pub fn write_image(path: &Path, image: &[u8], place: &Placement) -> Result<(), OutputError> {
-    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    let form = |reason: String| OutputError::Form { path: path.into(), reason };
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .map(str::to_ascii_lowercase);
+    let form = |reason: String| OutputError::Form {
+        path: path.into(),
+        reason,
+    };
     let bytes = match extension.as_deref() {
         Some("bin") => image.to_vec(),
         Some("hex") => intel_hex(image, place.address).map_err(form)?.into_bytes(),
@@ -76,9 +96,19 @@ pub fn write_image(path: &Path, image: &[u8], place: &Placement) -> Result<(), O
 /// # Errors
 /// [`OutputError::Io`].
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
-    let io = |source| OutputError::Io { path: path.into(), source };
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(io)?;
+    let io = |source| OutputError::Io {
+        path: path.into(),
+        source,
+    };
+    let dir = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    // As a file made by any other program: the umask decides.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(dir).map_err(io)?;
     file.write_all(bytes).map_err(io)?;
     file.as_file().sync_all().map_err(io)?;
     file.persist(path).map_err(|e| io(e.error))?;
@@ -91,12 +121,16 @@ fn intel_hex(image: &[u8], address: u32) -> Result<String, String> {
     let mut upper = None;
     for (i, chunk) in image.chunks(16).enumerate() {
         let at = u64::from(address) + 16 * i as u64;
-        let at = u32::try_from(at).map_err(|_| "the image ends beyond 32-bit addresses".to_owned())?;
+        let at =
+            u32::try_from(at).map_err(|_| "the image ends beyond 32-bit addresses".to_owned())?;
         if upper != Some(at >> 16) {
             upper = Some(at >> 16);
             records.push(ihex::Record::ExtendedLinearAddress((at >> 16) as u16));
         }
-        records.push(ihex::Record::Data { offset: at as u16, value: chunk.to_vec() });
+        records.push(ihex::Record::Data {
+            offset: at as u16,
+            value: chunk.to_vec(),
+        });
     }
     records.push(ihex::Record::EndOfFile);
     ihex::create_object_file_representation(&records).map_err(|e| e.to_string())
@@ -195,7 +229,11 @@ mod tests {
     }
 
     fn place(uf2_family: Option<u32>) -> Placement {
-        Placement { board: "test".into(), address: ADDRESS, uf2_family }
+        Placement {
+            board: "test".into(),
+            address: ADDRESS,
+            uf2_family,
+        }
     }
 
     #[test]
@@ -214,7 +252,10 @@ mod tests {
                 _ => {}
             }
         }
-        let want = image().into_iter().enumerate().map(|(i, b)| (ADDRESS + i as u32, b));
+        let want = image()
+            .into_iter()
+            .enumerate()
+            .map(|(i, b)| (ADDRESS + i as u32, b));
         assert_eq!(found, want.collect());
     }
 
@@ -224,7 +265,10 @@ mod tests {
         assert_eq!(out.len(), 4 * 512);
         for (i, block) in out.chunks(512).enumerate() {
             let word = |at: usize| u32::from_le_bytes(block[at..at + 4].try_into().unwrap());
-            assert_eq!((word(0), word(4), word(508)), (0x0a32_4655, 0x9e5d_5157, 0x0ab1_6f30));
+            assert_eq!(
+                (word(0), word(4), word(508)),
+                (0x0a32_4655, 0x9e5d_5157, 0x0ab1_6f30)
+            );
             assert_eq!((word(12), word(16)), (ADDRESS + 256 * i as u32, 256));
             assert_eq!((word(20), word(24), word(28)), (i as u32, 4, 0xe48b_ff56));
         }
@@ -236,20 +280,43 @@ mod tests {
         let out = elf(&image(), ADDRESS).unwrap();
         let file = object::File::parse(&*out).unwrap();
         let segment = file.segments().next().unwrap();
-        assert_eq!((segment.address(), segment.data().unwrap()), (ADDRESS.into(), &image()[..]));
+        assert_eq!(
+            (segment.address(), segment.data().unwrap()),
+            (ADDRESS.into(), &image()[..])
+        );
         let section = file.section_by_name(".model").unwrap();
-        assert_eq!((section.address(), section.data().unwrap()), (ADDRESS.into(), &image()[..]));
+        assert_eq!(
+            (section.address(), section.data().unwrap()),
+            (ADDRESS.into(), &image()[..])
+        );
     }
 
     #[test]
     fn refusals_name_the_file_and_change_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let odd = dir.path().join("model.xyz");
-        assert!(write_image(&odd, &image(), &place(None)).unwrap_err().to_string().contains("model.xyz"));
+        assert!(
+            write_image(&odd, &image(), &place(None))
+                .unwrap_err()
+                .to_string()
+                .contains("model.xyz")
+        );
         let uf2 = dir.path().join("model.uf2");
-        assert!(matches!(write_image(&uf2, &image(), &place(None)), Err(OutputError::NoUf2 { .. })));
+        assert!(matches!(
+            write_image(&uf2, &image(), &place(None)),
+            Err(OutputError::NoUf2 { .. })
+        ));
         let nowhere = dir.path().join("no/such/folder/model.bin");
-        assert!(matches!(write_image(&nowhere, &image(), &place(None)), Err(OutputError::Io { .. })));
+        assert!(matches!(
+            write_image(&nowhere, &image(), &place(None)),
+            Err(OutputError::Io { .. })
+        ));
+        let bin = dir.path().join("model.bin");
+        let large = vec![0; 1001];
+        assert!(matches!(
+            write_image(&bin, &large, &place(None)),
+            Err(OutputError::TooLarge { .. })
+        ));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
