@@ -65,12 +65,12 @@ impl Int8Model {
     /// # Errors
     /// [`Int8Error::File`] or [`Int8Error::Image`].
     pub fn read(path: &Path) -> Result<Self, Int8Error> {
-        let bytes = std::fs::read(path).map_err(|source| Int8Error::Io {
+        let bytes = image_file::read(path).map_err(|source| Int8Error::File {
             path: path.into(),
             source,
         })?;
         let model = Self {
-            bytes: AlignedBytes::new(&bytes),
+            bytes,
             path: path.into(),
         };
         model.try_image()?;

@@ -232,6 +232,7 @@ mod tests {
         Placement {
             board: "test".into(),
             address: ADDRESS,
+            capacity: 1000,
             uf2_family,
         }
     }
