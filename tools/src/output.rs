@@ -75,6 +75,22 @@ pub fn write_image(path: &Path, image: &[u8], place: &Placement) -> Result<(), O
         path: path.into(),
         reason,
     };
+    if image.len() > place.capacity {
+        return Err(OutputError::TooLarge {
+            path: path.into(),
+            board: place.board.clone(),
+            found: image.len(),
+            capacity: place.capacity,
+        });
+    }
+    let end = u64::from(place.address) + image.len() as u64;
+    if !place.address.is_multiple_of(16) || end > 1 << 32 {
+        let reason = format!(
+            "address {:#x} is no multiple of 16 or the image leaves 32 bits",
+            place.address
+        );
+        return Err(form(reason));
+    }
     let bytes = match extension.as_deref() {
         Some("bin") => image.to_vec(),
         Some("hex") => intel_hex(image, place.address).map_err(form)?.into_bytes(),
