@@ -14,7 +14,7 @@
 //! RAM: `4 · capacity · (d_model + 1)` bytes, and 64 bytes a class for its name. Nothing allocates
 //! or panics.
 
-use super::{Buffer, TuneError};
+use super::{Buffer, HeadOrigin, TuneError};
 use crate::model::Features;
 
 /// Bytes of UTF-8 that the name of an added class may have.
@@ -48,87 +48,6 @@ impl TryFrom<&str> for ClassName {
     }
 }
 
-/// Where a head's numbers come from, and where they go back to when a tune is given up.
-///
-/// Read rarely: speed does not matter, but every call must give the same numbers.
-pub trait HeadOrigin {
-    /// Returns the width of a feature.
-    fn d_model(&self) -> usize;
-    /// Returns the number of classes.
-    fn classes(&self) -> usize;
-    /// Returns how many of the classes are the image's own; those after them were added.
-    fn model_classes(&self) -> usize {
-        self.classes()
-    }
-    /// Returns the name of an added class, counted from the first added one.
-    fn added_name(&self, index: usize) -> Option<&str> {
-        let _ = index;
-        None
-    }
-    /// Returns the weight from feature `k` to `class`.
-    fn weight(&self, class: usize, k: usize) -> f32;
-    /// Returns the bias of `class`.
-    fn bias(&self, class: usize) -> f32;
-}
-
-/// A [`HeadOrigin`] made of two closures: the head that an image ships.
-#[derive(Debug, Clone, Copy)]
-pub struct OriginFn<W, B> {
-    d_model: usize,
-    classes: usize,
-    weight: W,
-    bias: B,
-}
-
-impl<W: Fn(usize, usize) -> f32, B: Fn(usize) -> f32> OriginFn<W, B> {
-    /// Returns an origin with `weight(class, k)` and `bias(class)`.
-    pub const fn new(d_model: usize, classes: usize, weight: W, bias: B) -> Self {
-        Self {
-            d_model,
-            classes,
-            weight,
-            bias,
-        }
-    }
-}
-
-impl<W: Fn(usize, usize) -> f32, B: Fn(usize) -> f32> HeadOrigin for OriginFn<W, B> {
-    fn d_model(&self) -> usize {
-        self.d_model
-    }
-    fn classes(&self) -> usize {
-        self.classes
-    }
-    fn weight(&self, class: usize, k: usize) -> f32 {
-        (self.weight)(class, k)
-    }
-    fn bias(&self, class: usize) -> f32 {
-        (self.bias)(class)
-    }
-}
-
-/// A [`HeadOrigin`] without classes: all of them are added later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FromScratch {
-    /// Width of a feature.
-    pub d_model: usize,
-}
-
-impl HeadOrigin for FromScratch {
-    fn d_model(&self) -> usize {
-        self.d_model
-    }
-    fn classes(&self) -> usize {
-        0
-    }
-    fn weight(&self, _class: usize, _k: usize) -> f32 {
-        0.0
-    }
-    fn bias(&self, _class: usize) -> f32 {
-        0.0
-    }
-}
-
 /// The buffers of a head, lent by the caller. The smallest decides how many classes fit.
 #[derive(Debug)]
 pub struct HeadBuffers<'m> {
@@ -138,40 +57,6 @@ pub struct HeadBuffers<'m> {
     pub bias: &'m mut [f32],
     /// One for each class that may be added.
     pub names: &'m mut [ClassName],
-}
-
-/// Owns the buffers of a head for features up to `D` wide and up to `C` classes.
-#[derive(Debug)]
-pub struct HeadMemory<const D: usize, const C: usize> {
-    weights: [[f32; D]; C],
-    bias: [f32; C],
-    names: [ClassName; C],
-}
-
-impl<const D: usize, const C: usize> HeadMemory<D, C> {
-    /// Returns zeroed memory.
-    pub const fn new() -> Self {
-        Self {
-            weights: [[0.0; D]; C],
-            bias: [0.0; C],
-            names: [const { ClassName::EMPTY }; C],
-        }
-    }
-
-    /// Lends the buffers.
-    pub const fn buffers(&mut self) -> HeadBuffers<'_> {
-        HeadBuffers {
-            weights: self.weights.as_flattened_mut(),
-            bias: &mut self.bias,
-            names: &mut self.names,
-        }
-    }
-}
-
-impl<const D: usize, const C: usize> Default for HeadMemory<D, C> {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 /// A linear head over lent memory.

@@ -3,8 +3,10 @@
 //! ```text
 //! method      the interface: Method, its numbers in a tail, Schedule
 //! math        exp, ln, square root: one software implementation
-//! head        the f32 head in RAM, and where it starts from and goes back to
+//! origin      where a head starts from and goes back to
+//! head        the f32 head in RAM
 //! softmax     softmax regression with SGD, momentum, weight decay
+//! memory      owners of the buffers of head and softmax
 //! replay      the samples that a fit visits
 //! shuffle     in which order
 //! fit         the loop: epochs, one bounded step a sample, and the end of it when a loss diverges
@@ -24,7 +26,9 @@ mod error;
 mod fit;
 mod head;
 pub mod math;
+mod memory;
 mod method;
+mod origin;
 mod replay;
 mod shuffle;
 pub mod softmax;
@@ -33,13 +37,12 @@ mod tuner;
 
 pub use error::{Buffer, ScheduleField, TuneError};
 pub use fit::{Fit, Report, Score, evaluate};
-pub use head::{
-    ClassName, FromScratch, HeadBuffers, HeadMemory, HeadOrigin, LinearHead, NAME_BYTES, OriginFn,
-    argmax,
-};
+pub use head::{ClassName, HeadBuffers, LinearHead, NAME_BYTES, argmax};
 pub use math::Math;
+pub use memory::{HeadMemory, MomentumMemory, SoftmaxMemory, momentum_bytes, plain_bytes};
 pub use method::{Method, MethodId, Schedule};
+pub use origin::{FromScratch, HeadOrigin, OriginFn};
 pub use replay::{Replay, ReplayMemory, Samples};
-pub use softmax::{MomentumMemory, Softmax, SoftmaxBuffers, SoftmaxMemory, Velocity};
+pub use softmax::{Softmax, SoftmaxBuffers, Velocity};
 pub use tail::{Tail, TailError};
 pub use tuner::Tuner;

@@ -19,7 +19,7 @@
 //! plain, 9.5 KiB with momentum. A step costs about 5.5 (plain) or 8.5 (momentum) instructions per
 //! weight on a Cortex-M4 with FPU, and some 60 per class for the exponential.
 
-use super::head::{HeadMemory, LinearHead, check, dequantize};
+use super::head::{LinearHead, check, dequantize};
 use super::math::{Math, exp, ln};
 use super::{Buffer, Method, MethodId, Schedule, TailError, TuneError, tail};
 use crate::model::Features;
@@ -42,85 +42,6 @@ pub struct Velocity<'m> {
     pub weights: &'m mut [f32],
     /// `[capacity]`.
     pub bias: &'m mut [f32],
-}
-
-/// Owns what plain SGD needs beside the head.
-#[derive(Debug)]
-pub struct SoftmaxMemory<const D: usize, const C: usize> {
-    features: [f32; D],
-    logits: [f32; C],
-}
-
-impl<const D: usize, const C: usize> SoftmaxMemory<D, C> {
-    /// Returns zeroed memory.
-    pub const fn new() -> Self {
-        Self {
-            features: [0.0; D],
-            logits: [0.0; C],
-        }
-    }
-
-    /// Lends the buffers, for plain SGD.
-    pub const fn buffers(&mut self) -> SoftmaxBuffers<'_> {
-        SoftmaxBuffers {
-            features: &mut self.features,
-            logits: &mut self.logits,
-            velocity: None,
-        }
-    }
-}
-
-impl<const D: usize, const C: usize> Default for SoftmaxMemory<D, C> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Owns what SGD with momentum needs beside the head.
-#[derive(Debug)]
-pub struct MomentumMemory<const D: usize, const C: usize> {
-    plain: SoftmaxMemory<D, C>,
-    weights: [[f32; D]; C],
-    bias: [f32; C],
-}
-
-impl<const D: usize, const C: usize> MomentumMemory<D, C> {
-    /// Returns zeroed memory.
-    pub const fn new() -> Self {
-        Self {
-            plain: SoftmaxMemory::new(),
-            weights: [[0.0; D]; C],
-            bias: [0.0; C],
-        }
-    }
-
-    /// Lends the buffers, velocities among them.
-    pub const fn buffers(&mut self) -> SoftmaxBuffers<'_> {
-        SoftmaxBuffers {
-            features: &mut self.plain.features,
-            logits: &mut self.plain.logits,
-            velocity: Some(Velocity {
-                weights: self.weights.as_flattened_mut(),
-                bias: &mut self.bias,
-            }),
-        }
-    }
-}
-
-impl<const D: usize, const C: usize> Default for MomentumMemory<D, C> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Bytes that a head of `D` features and `C` classes takes in RAM when tuned by plain SGD.
-pub const fn plain_bytes<const D: usize, const C: usize>() -> usize {
-    size_of::<HeadMemory<D, C>>() + size_of::<SoftmaxMemory<D, C>>() + size_of::<Softmax<'_>>()
-}
-
-/// Bytes that a head of `D` features and `C` classes takes in RAM when tuned with momentum.
-pub const fn momentum_bytes<const D: usize, const C: usize>() -> usize {
-    size_of::<HeadMemory<D, C>>() + size_of::<MomentumMemory<D, C>>() + size_of::<Softmax<'_>>()
 }
 
 /// Softmax regression: see the [module](self).

@@ -22,8 +22,8 @@
 //! whose names are UTF-8, or a typed error. Bytes that parse are the only bytes for their content.
 //! Which model a tail belongs to, and its checksum, stand in the store's record around it.
 
-use super::head::{HeadOrigin, LinearHead, NAME_BYTES, check, logit};
-use super::{Math, MethodId, TuneError};
+use super::head::{LinearHead, NAME_BYTES, check, logit};
+use super::{HeadOrigin, Math, MethodId, TuneError};
 use crate::model::Features;
 use core::fmt;
 
