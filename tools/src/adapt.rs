@@ -89,13 +89,20 @@ pub fn adapt(
     let (mut features, mut logits) = (vec![0.0; d], vec![0.0; capacity]);
     let (mut values, mut labels) = (vec![0i8; train.len() * d], vec![0u16; train.len()]);
 
-    let buffers = HeadBuffers { weights: &mut weights, bias: &mut bias, names: &mut names };
+    let buffers = HeadBuffers {
+        weights: &mut weights,
+        bias: &mut bias,
+        names: &mut names,
+    };
     let mut head = LinearHead::new(buffers, &origin)?;
     for name in &added {
         head.add_class(name)?;
     }
     classes.extend(added);
-    let velocity = Velocity { weights: &mut velocity, bias: &mut bias_velocity };
+    let velocity = Velocity {
+        weights: &mut velocity,
+        bias: &mut bias_velocity,
+    };
     let buffers = SoftmaxBuffers {
         features: &mut features,
         logits: &mut logits,
@@ -110,7 +117,11 @@ pub fn adapt(
         let label = class_of(&sample.label).unwrap_or(usize::MAX);
         let label = u16::try_from(label).unwrap_or(u16::MAX);
         let observed = tuner.observe(&features_of(&sample.output, scales), label);
-        observed.map_err(|source| AdaptError::Sample { index, label: sample.label.clone(), source })?;
+        observed.map_err(|source| AdaptError::Sample {
+            index,
+            label: sample.label.clone(),
+            source,
+        })?;
     }
     let report = tuner.fit(schedule)?;
 
@@ -122,14 +133,22 @@ pub fn adapt(
     let accuracy_before = before.count() as f64 / test.len().max(1) as f64;
     let mut right = 0;
     for sample in test {
-        let predicted = tuner.method_mut().predict(&features_of(&sample.output, scales))?;
+        let predicted = tuner
+            .method_mut()
+            .predict(&features_of(&sample.output, scales))?;
         right += usize::from(class_of(&sample.label) == Some(predicted.into()));
     }
     let mut tail = vec![0; tuner.tail_bytes()];
     let len = tuner.emit_tail(&mut tail).map_err(AdaptError::Tail)?;
     tail.truncate(len);
     let accuracy_after = right as f64 / test.len().max(1) as f64;
-    Ok(Adapted { classes, accuracy_before, accuracy_after, report, tail })
+    Ok(Adapted {
+        classes,
+        accuracy_before,
+        accuracy_after,
+        report,
+        tail,
+    })
 }
 
 /// Returns scale and zero point of an image's pooled feature.
@@ -140,5 +159,9 @@ pub fn feature_scale(int8: &Int8Model) -> (f32, i8) {
 
 /// Returns a pooled feature as the runtime takes it.
 pub fn features_of(output: &Int8Output, (scale, zero_point): (f32, i8)) -> Features<'_> {
-    Features { values: &output.pooled, scale, zero_point }
+    Features {
+        values: &output.pooled,
+        scale,
+        zero_point,
+    }
 }

@@ -1,6 +1,10 @@
 //! The host side of tailtune: pretrained weights → calibration → int8 → flash image, and back.
 
+pub mod adapt;
 pub mod audio;
+pub mod board;
+pub mod cmd;
+pub mod data;
 pub mod float_model;
 pub mod image_file;
 pub mod image_writer;

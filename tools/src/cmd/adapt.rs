@@ -73,7 +73,11 @@ impl Adapt {
         let MethodName::Softmax = self.method;
         let int8 = Int8Model::read(&self.image)?;
         let (train, test) = self.split()?;
-        eprintln!("{} samples to learn from, {} to measure on", train.samples.len(), test.samples.len());
+        eprintln!(
+            "{} samples to learn from, {} to measure on",
+            train.samples.len(),
+            test.samples.len()
+        );
         let schedule = Schedule {
             epochs: self.epochs,
             learning_rate: self.learning_rate,
@@ -84,7 +88,7 @@ impl Adapt {
         schedule.validate()?;
         let adapted = match &self.board {
             None => adapt(&int8, &run(&int8, &train)?, &run(&int8, &test)?, &schedule)?,
-            Some(name) => super::on_board::adapt(name, &int8, &train, &test, &schedule)?,
+            Some(name) => return Err(format!("{name}: TODO").into()),
         };
         if let Some(path) = &self.tail {
             crate::output::write_whole(path, &adapted.tail)?;
@@ -98,13 +102,19 @@ impl Adapt {
         let mut test = source::open(&self.test, self.speaker.as_deref(), Silence::Clips)?;
         if let Some(shots) = self.shots {
             let picked = train.pick_shots(shots as usize, self.seed.into())?;
-            train.samples = picked.into_iter().map(|i| train.samples[i].clone()).collect();
+            train.samples = picked
+                .into_iter()
+                .map(|i| train.samples[i].clone())
+                .collect();
         }
         let learned: HashSet<&str> = train.samples.iter().map(|s| s.id.as_str()).collect();
         let all = test.samples.len();
         test.samples.retain(|s| !learned.contains(s.id.as_str()));
         if test.samples.len() < all {
-            eprintln!("{} test samples are learned from: left out of the test", all - test.samples.len());
+            eprintln!(
+                "{} test samples are learned from: left out of the test",
+                all - test.samples.len()
+            );
         }
         if test.samples.is_empty() {
             return Err(format!(
@@ -133,13 +143,25 @@ impl Adapt {
                 "board": self.board,
             }));
         }
-        print(&format!("accuracy before   {}", percent(adapted.accuracy_before)))?;
-        print(&format!("accuracy after    {}", percent(adapted.accuracy_after)))?;
+        print(&format!(
+            "accuracy before   {}",
+            percent(adapted.accuracy_before)
+        ))?;
+        print(&format!(
+            "accuracy after    {}",
+            percent(adapted.accuracy_after)
+        ))?;
         print(&format!(
             "steps             {} ({} epochs of {n_train} samples; loss {:.4} → {:.4})",
-            adapted.report.steps, adapted.report.epochs, adapted.report.first_loss, adapted.report.last_loss
+            adapted.report.steps,
+            adapted.report.epochs,
+            adapted.report.first_loss,
+            adapted.report.last_loss
         ))?;
-        print(&format!("tail              {} bytes, CRC-32 {crc:08x}", adapted.tail.len()))?;
+        print(&format!(
+            "tail              {} bytes, CRC-32 {crc:08x}",
+            adapted.tail.len()
+        ))?;
         print(&format!("classes           {}", adapted.classes.join(", ")))
     }
 }
@@ -147,10 +169,14 @@ impl Adapt {
 /// Runs the encoder over a dataset.
 fn run(int8: &Int8Model, data: &Dataset) -> Result<Vec<Sample>, CommandError> {
     let front_end = source::front_end_of(int8.image().provenance())?;
-    let inputs = int8.quantize(&data.features(front_end.as_ref(), true)?)?;
+    let inputs = int8.quantize(&data.features(front_end.as_ref())?)?;
     let bar = progress("int8, clips", inputs.len());
     let outputs = int8.run(&inputs, &|| bar.inc(1))?;
     bar.finish_and_clear();
     let labels = data.samples.iter().map(|s| s.label.clone());
-    Ok(outputs.into_iter().zip(labels).map(|(output, label)| Sample { output, label }).collect())
+    Ok(outputs
+        .into_iter()
+        .zip(labels)
+        .map(|(output, label)| Sample { output, label })
+        .collect())
 }

@@ -28,7 +28,15 @@ impl Boards {
             });
             return print_json(&json!({ "boards": list.collect::<Vec<_>>() }));
         }
-        let mut rows = table(&["board", "chip", "core", "target", "flash", "RAM", "model region"]);
+        let mut rows = table(&[
+            "board",
+            "chip",
+            "core",
+            "target",
+            "flash",
+            "RAM",
+            "model region",
+        ]);
         for b in &boards {
             rows.add_row([
                 b.name.clone(),
@@ -37,7 +45,11 @@ impl Boards {
                 b.target.clone(),
                 kib(b.flash_bytes as usize),
                 kib(b.ram_bytes as usize),
-                format!("{} at {:#010x}", kib(b.model_bytes as usize), b.model_address),
+                format!(
+                    "{} at {:#010x}",
+                    kib(b.model_bytes as usize),
+                    b.model_address
+                ),
             ]);
         }
         print(&rows.to_string())

@@ -43,10 +43,14 @@ impl Convert {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let board = board::find(&self.board)?;
         let model = read_model(&self.model)?;
-        eprintln!("{}: {} parameters", self.model.display(), model.parameters());
+        eprintln!(
+            "{}: {} parameters",
+            self.model.display(),
+            model.parameters()
+        );
         let data = source::open(&self.calibrate, None, Silence::Clips)?;
         let front_end = model.front_end.as_ref().map(FrontEnd::new);
-        let mut clips = data.features(front_end.as_ref(), true)?;
+        let mut clips = data.features(front_end.as_ref())?;
         if let Some(front_end) = &front_end {
             // Silence is what a microphone hears most: calibration must have seen it.
             clips.push(front_end.silence());
@@ -85,7 +89,15 @@ impl Convert {
         noise: &[Noise],
         agreement: f64,
     ) -> Result<(), CommandError> {
-        let mut sites = table(&["block", "tensor", "min", "max", "int8 step", "range chosen by", "clipped"]);
+        let mut sites = table(&[
+            "block",
+            "tensor",
+            "min",
+            "max",
+            "int8 step",
+            "range chosen by",
+            "clipped",
+        ]);
         for s in &quantized.report {
             sites.add_row([
                 s.layer.map_or(String::new(), |l| l.to_string()),
@@ -100,10 +112,17 @@ impl Convert {
         print(&sites.to_string())?;
         let mut rows = table(&["part", "SQNR, dB", "largest error"]);
         for n in noise {
-            rows.add_row([n.part.clone(), format!("{:.1}", n.sqnr_db), format!("{:.4}", n.max_error)]);
+            rows.add_row([
+                n.part.clone(),
+                format!("{:.1}", n.sqnr_db),
+                format!("{:.4}", n.max_error),
+            ]);
         }
         print(&rows.to_string())?;
-        print(&format!("agreement of int8 with float on the calibration data: {}", percent(agreement)))?;
+        print(&format!(
+            "agreement of int8 with float on the calibration data: {}",
+            percent(agreement)
+        ))?;
         print(&format!(
             "{}: {} bytes ({}) for {} at {:#010x}; arena {} bytes",
             self.output.display(),

@@ -42,15 +42,22 @@ impl Eval {
         let image = int8.image();
         let labels: Vec<String> = image.labels().iter().map(str::to_owned).collect();
         if labels.is_empty() {
-            return Err(format!("{}: the image has no head to evaluate", self.image.display()).into());
+            return Err(format!(
+                "{}: the image has no head to evaluate",
+                self.image.display()
+            )
+            .into());
         }
         let front_end = source::front_end_of(image.provenance())?;
         let data = source::open(&self.data, self.speaker.as_deref(), self.silence)?;
-        let clips = data.features(front_end.as_ref(), true)?;
+        let clips = data.features(front_end.as_ref())?;
         let truth = source::classes(&data, &labels);
         let unknown = truth.iter().filter(|t| t.is_none()).count();
         if unknown > 0 {
-            eprintln!("{unknown} of {} samples have labels that the image does not know: counted as wrong", truth.len());
+            eprintln!(
+                "{unknown} of {} samples have labels that the image does not know: counted as wrong",
+                truth.len()
+            );
         }
         let predicted = int8_predictions(&int8, &clips)?;
         let top1 = metrics::accuracy(&truth, &predicted);
@@ -95,8 +102,18 @@ impl Eval {
         let share = |x: Option<f64>| x.map_or("-".to_owned(), percent);
         for (counts, score) in confusion.iter().zip(&per_class) {
             let mut row = vec![score.label.clone()];
-            row.extend(counts.iter().map(|&c| if c == 0 { "·".to_owned() } else { c.to_string() }));
-            row.extend([score.n.to_string(), share(score.recall), share(score.precision)]);
+            row.extend(counts.iter().map(|&c| {
+                if c == 0 {
+                    "·".to_owned()
+                } else {
+                    c.to_string()
+                }
+            }));
+            row.extend([
+                score.n.to_string(),
+                share(score.recall),
+                share(score.precision),
+            ]);
             rows.add_row(row);
         }
         print(&rows.to_string())
@@ -108,7 +125,10 @@ pub fn int8_predictions(int8: &Int8Model, clips: &[Vec<f32>]) -> Result<Vec<usiz
     let bar = progress("int8, clips", clips.len());
     let outputs = int8.run(&int8.quantize(clips)?, &|| bar.inc(1))?;
     bar.finish_and_clear();
-    Ok(outputs.iter().map(|o| argmax(&o.logits).unwrap_or(0)).collect())
+    Ok(outputs
+        .iter()
+        .map(|o| argmax(&o.logits).unwrap_or(0))
+        .collect())
 }
 
 /// Returns the float model's class of each clip.
@@ -125,10 +145,17 @@ pub fn float_predictions(model: &FloatModel, clips: &[Vec<f32>]) -> Vec<usize> {
 }
 
 /// Returns the share of clips on which int8 and float agree.
-pub fn agreement_on(model: &FloatModel, int8: &Int8Model, clips: &[Vec<f32>]) -> Result<f64, CommandError> {
+pub fn agreement_on(
+    model: &FloatModel,
+    int8: &Int8Model,
+    clips: &[Vec<f32>],
+) -> Result<f64, CommandError> {
     if model.config.n_classes == 0 {
         return Ok(1.0);
     }
-    let (a, b) = (float_predictions(model, clips), int8_predictions(int8, clips)?);
+    let (a, b) = (
+        float_predictions(model, clips),
+        int8_predictions(int8, clips)?,
+    );
     Ok(metrics::agreement(&a, &b))
 }

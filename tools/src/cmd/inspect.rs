@@ -24,7 +24,11 @@ impl Inspect {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let model = Int8Model::read(&self.image)?;
         let image = model.image();
-        if self.json { print_json(&as_json(&image)) } else { as_text(&image) }
+        if self.json {
+            print_json(&as_json(&image))
+        } else {
+            as_text(&image)
+        }
     }
 }
 
@@ -34,7 +38,9 @@ fn hex(bytes: &[u8]) -> String {
 
 fn crc(image: &Image<'_>) -> u32 {
     let bytes = image.bytes().get(CRC_OFFSET..CRC_OFFSET + 4);
-    bytes.and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+    bytes
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
 }
 
 fn layer_of(layer: u16) -> Option<u16> {
@@ -85,7 +91,11 @@ fn config_json(image: &Image<'_>) -> serde_json::Value {
 fn as_text(image: &Image<'_>) -> Result<(), CommandError> {
     let c = image.config();
     print(&format!("format       {FORMAT_MAJOR}.{FORMAT_MINOR}"))?;
-    print(&format!("image        {} bytes ({})", image.bytes().len(), kib(image.bytes().len())))?;
+    print(&format!(
+        "image        {} bytes ({})",
+        image.bytes().len(),
+        kib(image.bytes().len())
+    ))?;
     print(&format!("CRC-32       {:08x}, right", crc(image)))?;
     print(&format!("model id     {}", hex(&image.model_id().0)))?;
     print(&format!(
@@ -99,7 +109,9 @@ fn as_text(image: &Image<'_>) -> Result<(), CommandError> {
     for line in image.provenance().lines() {
         print(&format!("provenance   {line}"))?;
     }
-    let mut tensors = table(&["tensor", "block", "type", "shape", "offset", "bytes", "scale", "zero"]);
+    let mut tensors = table(&[
+        "tensor", "block", "type", "shape", "offset", "bytes", "scale", "zero",
+    ]);
     for (spec, tensor) in image.tensors() {
         let entry = tensor.entry();
         let scale = entry.scale.get();
@@ -110,7 +122,11 @@ fn as_text(image: &Image<'_>) -> Result<(), CommandError> {
             format!("{}×{}", spec.rows, spec.cols),
             entry.offset.get().to_string(),
             entry.len.get().to_string(),
-            if scale == 0.0 { String::new() } else { format!("{scale:.6}") },
+            if scale == 0.0 {
+                String::new()
+            } else {
+                format!("{scale:.6}")
+            },
             entry.zero_point.to_string(),
         ]);
     }

@@ -6,7 +6,6 @@
 mod adapt;
 mod boards;
 mod convert;
-mod demo;
 mod eval;
 mod inspect;
 mod plan;
@@ -33,7 +32,6 @@ enum Command {
     Adapt(adapt::Adapt),
     Inspect(inspect::Inspect),
     Boards(boards::Boards),
-    Demo(demo::Demo),
 }
 
 /// Any error of a command: what is printed is its whole chain.
@@ -53,7 +51,6 @@ fn run(cli: Cli) -> ExitCode {
         Command::Adapt(c) => c.run(),
         Command::Inspect(c) => c.run(),
         Command::Boards(c) => c.run(),
-        Command::Demo(c) => c.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use tailtune::image::{HEADER_LEN, Layout, ModelConfig, TENSOR_ALIGNMENT, TensorEntry};
 use tailtune::model::ArenaPlan;
-use tailtune::tune::softmax;
+use tailtune::tune::ClassName;
 
 /// Print how much flash and RAM a model takes, and whether it fits a board
 #[derive(Debug, Args)]
@@ -64,12 +64,19 @@ impl Plan {
             Some(name) => vec![board::find(name)?],
             None => board::all()?,
         };
-        if self.json { self.as_json(&needs, &boards) } else { self.as_text(&needs, &boards) }
+        if self.json {
+            self.as_json(&needs, &boards)
+        } else {
+            self.as_text(&needs, &boards)
+        }
     }
 
     fn as_json(&self, needs: &Needs, boards: &[Board]) -> Result<(), CommandError> {
         let parts = |parts: &[Part]| -> Vec<_> {
-            parts.iter().map(|p| json!({ "part": p.name, "bytes": p.bytes })).collect()
+            parts
+                .iter()
+                .map(|p| json!({ "part": p.name, "bytes": p.bytes }))
+                .collect()
         };
         let fitting = |b: &Board| json!({ "name": b.name, "fits": fits(needs, b) });
         print_json(&json!({
@@ -88,7 +95,11 @@ impl Plan {
         for (what, parts) in [("flash", &needs.flash), ("RAM", &needs.ram)] {
             let mut rows = table(&[what, "bytes", ""]);
             for part in parts.iter() {
-                rows.add_row([part.name.to_owned(), part.bytes.to_string(), kib(part.bytes)]);
+                rows.add_row([
+                    part.name.to_owned(),
+                    part.bytes.to_string(),
+                    kib(part.bytes),
+                ]);
             }
             let total = parts.iter().map(|p| p.bytes).sum::<usize>();
             rows.add_row(["total".to_owned(), total.to_string(), kib(total)]);
@@ -142,7 +153,11 @@ fn needs(config: &ModelConfig, labels: usize, image_bytes: Option<usize>) -> Nee
     let layout = Layout::new(config);
     let align = |n: usize| n.next_multiple_of(TENSOR_ALIGNMENT as usize);
     let directory = layout.len() * size_of::<TensorEntry>();
-    let mut groups = [("embedding", 0), ("encoder blocks", 0), ("pooling and head", 0)];
+    let mut groups = [
+        ("embedding", 0),
+        ("encoder blocks", 0),
+        ("pooling and head", 0),
+    ];
     for spec in layout.iter() {
         let group = match (spec.layer, spec.kind as u8) {
             (tailtune::image::NO_LAYER, kind) if kind < 16 => 0,
@@ -154,27 +169,59 @@ fn needs(config: &ModelConfig, labels: usize, image_bytes: Option<usize>) -> Nee
     let tensors: usize = groups.iter().map(|(_, bytes)| bytes).sum();
     let known = HEADER_LEN + directory + tensors;
     let image_bytes = image_bytes.unwrap_or_else(|| align(known + labels + 256));
-    let mut flash = vec![Part { name: "header and tensor directory", bytes: HEADER_LEN + directory }];
+    let mut flash = vec![Part {
+        name: "header and tensor directory",
+        bytes: HEADER_LEN + directory,
+    }];
     flash.extend(groups.iter().map(|&(name, bytes)| Part { name, bytes }));
     let rest = image_bytes.saturating_sub(known);
-    flash.push(Part { name: "labels, provenance, padding", bytes: rest });
+    flash.push(Part {
+        name: "labels, provenance, padding",
+        bytes: rest,
+    });
 
     let plan = ArenaPlan::new(config);
-    let (d, classes) = (usize::from(config.d_model), usize::from(config.n_classes) + 4);
+    let (d, classes) = (
+        usize::from(config.d_model),
+        usize::from(config.n_classes) + 4,
+    );
     let ram = vec![
-        Part { name: "arena", bytes: plan.total() },
-        Part { name: "input of one inference", bytes: input_bytes(config) },
-        Part { name: "head under tuning (softmax, momentum, 4 new classes)", bytes: softmax::momentum_bytes_for(d, classes) },
-        Part { name: "replay, 64 samples", bytes: 64 * (d + 2) },
+        Part {
+            name: "arena",
+            bytes: plan.total(),
+        },
+        Part {
+            name: "input of one inference",
+            bytes: input_bytes(config),
+        },
+        Part {
+            name: "head under tuning (softmax, momentum, 4 new classes)",
+            bytes: head_bytes(d, classes),
+        },
+        Part {
+            name: "replay, 64 samples",
+            bytes: 64 * (d + 2),
+        },
     ];
-    Needs { image_bytes, flash, ram }
+    Needs {
+        image_bytes,
+        flash,
+        ram,
+    }
 }
 
 fn input_bytes(config: &ModelConfig) -> usize {
     match config.input {
-        tailtune::image::InputKind::Frames { n_frames, n_features } => {
-            usize::from(n_frames) * usize::from(n_features)
-        }
+        tailtune::image::InputKind::Frames {
+            n_frames,
+            n_features,
+        } => usize::from(n_frames) * usize::from(n_features),
         tailtune::image::InputKind::Tokens { .. } => config.max_input_len() * 5,
     }
+}
+
+/// Returns what a head of `classes` classes takes while it is tuned with momentum: weights, biases,
+/// their velocities, one feature, one row of logits, the names.
+fn head_bytes(d: usize, classes: usize) -> usize {
+    2 * 4 * classes * (d + 1) + 4 * (d + classes) + classes * size_of::<ClassName>()
 }

@@ -30,7 +30,8 @@ pub fn open(path: &Path, speaker: Option<&str>, silence: Silence) -> Result<Data
 /// Returns the front end that an image's provenance names, if any.
 pub fn front_end_of(provenance: &str) -> Result<Option<FrontEnd>, CommandError> {
     let line = provenance.lines().find_map(|l| l.strip_prefix("frontend="));
-    line.map(|text| Ok(FrontEnd::new(&serde_json::from_str(text)?))).transpose()
+    line.map(|text| Ok(FrontEnd::new(&serde_json::from_str(text)?)))
+        .transpose()
 }
 
 /// Returns each sample's class, none for one that the model does not know.

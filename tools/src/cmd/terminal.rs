@@ -27,7 +27,9 @@ pub fn print_json<T: serde::Serialize>(value: &T) -> Result<(), CommandError> {
 /// Returns a table with this header.
 pub fn table(header: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table
+        .load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(header);
     table
 }
 
