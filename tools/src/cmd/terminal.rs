@@ -28,7 +28,7 @@ pub fn print_json<T: serde::Serialize>(value: &T) -> Result<(), CommandError> {
 pub fn table(header: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table
-        .load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
+        .load_preset(comfy_table::presets::ASCII_MARKDOWN)
         .set_header(header);
     table
 }
