@@ -7,3 +7,4 @@ pub mod quantize;
 pub mod reference;
 pub mod synthetic;
 pub mod testing;
+pub mod toolchain;
