@@ -9,3 +9,5 @@ pub mod image;
 pub mod kernels;
 pub mod model;
 pub mod quant;
+pub mod store;
+pub mod tune;

@@ -1,0 +1,355 @@
+//! The store: adapted tails in NOR flash, through resets and power cuts.
+//!
+//! ```text
+//! record   the header that makes a slot's bytes a record, byte by byte
+//! content  what the two slots hold, and which of them counts
+//! save     one save in bounded steps: erase, payload, check, header
+//! ```
+//!
+//! Two slots; the newest sound record of the running model counts. A save erases the *other* slot,
+//! writes the payload, reads it back, and writes the header last. Until the header's last word is
+//! there, the slot is no record and the old one counts; from then on the new one does. So a power
+//! cut at any moment, half-erased blocks and torn words included, leaves the old tail or the new
+//! one. Every word is written at most once between two erases.
+//!
+//! A slot that cannot be read (ECC flash faults on torn words) counts as damaged as long as the
+//! other one can. A save replaces a damaged slot before any other that does not count, so there is
+//! never more than one of them; where neither can be read, nothing is erased.
+//!
+//! Contract: no allocation, no panic, whatever the flash holds or answers. Stack: one chunk of
+//! [`CHUNK`] bytes, through which every read and write goes, aligned to 16. Wear: each save erases
+//! the blocks of one slot that it needs; the slots take turns.
+
+mod content;
+mod error;
+pub mod record;
+mod save;
+
+pub use content::SlotContent;
+pub use error::{LayoutError, StoreError};
+pub use record::Record;
+pub use save::Save;
+
+use content::{newest, why_none};
+use core::ops::Range;
+use embedded_storage::nor_flash::NorFlash;
+use record::{Checksum, HEADER_BYTES, HeaderError, payload_offset};
+
+/// Bytes that are read or written at a time; the largest word that a flash may have.
+pub const CHUNK: usize = 256;
+
+/// A buffer that any flash driver takes.
+#[repr(align(16))]
+struct Chunk([u8; CHUNK]);
+
+/// A record that was found, loaded or saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Saved {
+    /// The slot that holds it, 0 or 1.
+    pub slot: usize,
+    /// Where in flash its payload starts: for reading in place where flash is mapped.
+    pub offset: u32,
+    /// Bytes of payload.
+    pub len: usize,
+    /// Its sequence number: how many saves came before, modulo 2^32.
+    pub sequence: u32,
+    /// How often its slot has been erased. After a power cut an estimate from the other slot's.
+    pub erases: u32,
+}
+
+/// Two slots in a flash.
+///
+/// # Examples
+/// ```
+/// use tailtune::store::Store;
+/// # use embedded_storage::nor_flash::*;
+/// # struct Ram(Vec<u8>);
+/// # impl ErrorType for Ram { type Error = NorFlashErrorKind; }
+/// # impl ReadNorFlash for Ram {
+/// #     const READ_SIZE: usize = 1;
+/// #     fn read(&mut self, at: u32, to: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+/// #         to.copy_from_slice(&self.0[at as usize..][..to.len()]); Ok(())
+/// #     }
+/// #     fn capacity(&self) -> usize { self.0.len() }
+/// # }
+/// # impl NorFlash for Ram {
+/// #     const WRITE_SIZE: usize = 4;
+/// #     const ERASE_SIZE: usize = 4096;
+/// #     fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+/// #         self.0[from as usize..to as usize].fill(0xff); Ok(())
+/// #     }
+/// #     fn write(&mut self, at: u32, from: &[u8]) -> Result<(), NorFlashErrorKind> {
+/// #         self.0[at as usize..][..from.len()].copy_from_slice(from); Ok(())
+/// #     }
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let flash = Ram(vec![0xff; 8192]);
+/// let model_id = [7; 16];
+/// let mut store = Store::new(flash, 0..8192)?;
+/// store.save(&model_id, b"the first tail")?;
+/// store.save(&model_id, b"a better one")?;
+///
+/// let mut buffer = [0; 64];
+/// let saved = store.load(&model_id, &mut buffer)?;
+/// assert_eq!(&buffer[..saved.len], b"a better one");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Store<F> {
+    flash: F,
+    slots: [Range<u32>; 2],
+}
+
+impl<F: NorFlash> Store<F> {
+    /// What reads and writes are multiples of.
+    const WORD: usize = if F::READ_SIZE > F::WRITE_SIZE {
+        F::READ_SIZE
+    } else {
+        F::WRITE_SIZE
+    };
+
+    /// Returns a store over a region of flash, offsets in bytes from the flash's start: the first
+    /// half of its erase blocks is one slot, the second half the other. Reads nothing.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub fn new(flash: F, region: Range<u32>) -> Result<Self, LayoutError> {
+        check_words::<F>(Self::WORD)?;
+        let Range { start, end } = region;
+        let found = end.saturating_sub(start) as usize;
+        let blocks = found.checked_div(F::ERASE_SIZE).unwrap_or_default();
+        let slot = (blocks / 2 * F::ERASE_SIZE) as u32;
+        if slot == 0 && start < end {
+            return Err(LayoutError::TooSmall {
+                needed: F::ERASE_SIZE.saturating_mul(2),
+                found,
+            });
+        }
+        check_slot::<F>(&flash, &region, Self::WORD)?;
+        // Both sums stay within the region.
+        let middle = start.wrapping_add(slot);
+        let slots = [start..middle, middle..middle.wrapping_add(slot)];
+        Self::with_slots(flash, slots)
+    }
+
+    /// Returns a store over two slots that lie apart.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub fn with_slots(flash: F, slots: [Range<u32>; 2]) -> Result<Self, LayoutError> {
+        check_words::<F>(Self::WORD)?;
+        let [a, b] = &slots;
+        check_slot::<F>(&flash, a, Self::WORD)?;
+        check_slot::<F>(&flash, b, Self::WORD)?;
+        if a.start < b.end && b.start < a.end {
+            return Err(LayoutError::Overlap);
+        }
+        Ok(Self { flash, slots })
+    }
+
+    /// Returns how many bytes of payload fit.
+    pub fn capacity(&self) -> usize {
+        let len = self.slots.iter().map(|slot| slot.end - slot.start).min();
+        len.unwrap_or_default() as usize - payload_offset(Self::WORD)
+    }
+
+    /// Gives the flash back.
+    pub fn into_flash(self) -> F {
+        self.flash
+    }
+
+    /// Returns the flash.
+    pub const fn flash(&self) -> &F {
+        &self.flash
+    }
+
+    /// Returns what both slots hold, payloads checked.
+    pub fn inspect(&mut self) -> [SlotContent<F::Error>; 2] {
+        [0, 1].map(|slot| self.content(slot))
+    }
+
+    /// Finds the newest sound record of a model, without copying it: what firmware that can map its
+    /// flash reads in place.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn locate(&mut self, model_id: &[u8; 16]) -> Result<Saved, StoreError<F::Error>> {
+        let contents = self.inspect();
+        match newest(&contents, model_id) {
+            Some((slot, record)) => Ok(self.saved(slot, &record)),
+            None => Err(why_none(contents)),
+        }
+    }
+
+    /// Copies the newest sound record of a model to a buffer.
+    ///
+    /// # Errors
+    /// [`StoreError::Empty`], [`Corrupted`](StoreError::Corrupted),
+    /// [`WrongModel`](StoreError::WrongModel) and the format errors where there is none;
+    /// [`StoreError::BufferTooSmall`]; [`StoreError::Flash`] where the flash cannot be read and the
+    /// other slot has no record either.
+    pub fn load(
+        &mut self,
+        model_id: &[u8; 16],
+        buffer: &mut [u8],
+    ) -> Result<Saved, StoreError<F::Error>> {
+        let mut contents = self.inspect();
+        // A second round only where flash reads differently the second time.
+        while let Some((slot, record)) = newest(&contents, model_id) {
+            let saved = self.saved(slot, &record);
+            let found = buffer.len();
+            let to = buffer.get_mut(..saved.len);
+            let to = to.ok_or(StoreError::BufferTooSmall {
+                needed: saved.len,
+                found,
+            })?;
+            let crc = self.read_payload(slot, record.len, |at, bytes| {
+                let to = to.get_mut(at..).unwrap_or_default();
+                for (to, from) in to.iter_mut().zip(bytes) {
+                    *to = *from;
+                }
+            });
+            let again = match crc {
+                Ok(crc) if crc == record.payload_crc => return Ok(saved),
+                Ok(_) => SlotContent::Corrupted,
+                Err(error) => SlotContent::Unreadable(error),
+            };
+            if let Some(content) = contents.get_mut(slot) {
+                *content = again;
+            }
+        }
+        Err(why_none(contents))
+    }
+
+    /// Saves a payload: what [`load`](Self::load) gives from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Worn`] or [`StoreError::Flash`]; the record before is
+    /// still there and still counts.
+    pub fn save(
+        &mut self,
+        model_id: &[u8; 16],
+        payload: &[u8],
+    ) -> Result<Saved, StoreError<F::Error>> {
+        self.begin_save(model_id, payload)?.finish()
+    }
+
+    /// Starts a save, to be done in steps of one erase or one chunk each. Writes nothing yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`].
+    pub fn begin_save<'s>(
+        &'s mut self,
+        model_id: &[u8; 16],
+        payload: &'s [u8],
+    ) -> Result<Save<'s, F>, StoreError<F::Error>> {
+        Save::new(self, model_id, payload)
+    }
+
+    /// Returns the flash offset of a slot's first byte.
+    fn start(&self, slot: usize) -> u32 {
+        self.slots.get(slot).map_or(0, |slot| slot.start)
+    }
+
+    fn saved(&self, slot: usize, record: &Record) -> Saved {
+        Saved {
+            slot,
+            offset: self.start(slot) + payload_offset(Self::WORD) as u32,
+            len: record.len as usize,
+            sequence: record.sequence,
+            erases: record.erases,
+        }
+    }
+
+    /// Reads `len` bytes at an offset of flash into the chunk; what is read beyond them, up to a
+    /// whole word, is of no meaning.
+    fn read(&mut self, offset: u32, len: usize, chunk: &mut Chunk) -> Result<(), F::Error> {
+        let padded = len.next_multiple_of(Self::WORD);
+        let bytes = chunk.0.get_mut(..padded).unwrap_or_default();
+        self.flash.read(offset, bytes)
+    }
+
+    fn header(&mut self, slot: usize) -> Result<Result<Record, HeaderError>, F::Error> {
+        let mut chunk = Chunk([0; CHUNK]);
+        self.read(self.start(slot), HEADER_BYTES, &mut chunk)?;
+        let header = chunk.0.get(..HEADER_BYTES).unwrap_or(&[]);
+        Ok(Record::parse(header))
+    }
+
+    fn content(&mut self, slot: usize) -> SlotContent<F::Error> {
+        let record = match self.header(slot) {
+            Ok(Ok(record)) => record,
+            Ok(Err(HeaderError::Blank)) => return SlotContent::Blank,
+            Ok(Err(HeaderError::Corrupted)) => return SlotContent::Corrupted,
+            Ok(Err(HeaderError::Version { found, sequence })) => {
+                return SlotContent::Version { found, sequence };
+            }
+            Err(error) => return SlotContent::Unreadable(error),
+        };
+        if record.len as usize > self.capacity() {
+            return SlotContent::Corrupted;
+        }
+        match self.read_payload(slot, record.len, |_, _| {}) {
+            Ok(crc) if crc == record.payload_crc => SlotContent::Record(record),
+            Ok(_) => SlotContent::Corrupted,
+            Err(error) => SlotContent::Unreadable(error),
+        }
+    }
+
+    /// Hands a payload out in chunks and returns its CRC.
+    fn read_payload(
+        &mut self,
+        slot: usize,
+        len: u32,
+        mut each: impl FnMut(usize, &[u8]),
+    ) -> Result<u32, F::Error> {
+        let start = self.start(slot) + payload_offset(Self::WORD) as u32;
+        let mut chunk = Chunk([0; CHUNK]);
+        let mut sum = Checksum::new();
+        for at in (0..len).step_by(CHUNK) {
+            let count = CHUNK.min((len - at) as usize);
+            self.read(start + at, count, &mut chunk)?;
+            let bytes = chunk.0.get(..count).unwrap_or(&[]);
+            sum.update(bytes);
+            each(at as usize, bytes);
+        }
+        Ok(sum.finish())
+    }
+}
+
+/// Checks that reads, writes, erases and the chunk are multiples of the flash's words.
+const fn check_words<F: NorFlash>(word: usize) -> Result<(), LayoutError> {
+    let (read, write, erase) = (F::READ_SIZE, F::WRITE_SIZE, F::ERASE_SIZE);
+    if read == 0
+        || write == 0
+        || erase == 0
+        || !word.is_multiple_of(read)
+        || !word.is_multiple_of(write)
+        || !erase.is_multiple_of(word)
+        || !CHUNK.is_multiple_of(word)
+    {
+        return Err(LayoutError::WordSize { read, write, erase });
+    }
+    Ok(())
+}
+
+/// Checks a slot against the flash.
+fn check_slot<F: NorFlash>(flash: &F, slot: &Range<u32>, word: usize) -> Result<(), LayoutError> {
+    let erase = F::ERASE_SIZE;
+    let Range { start, end } = *slot;
+    let aligned = |offset: u32| (offset as usize).is_multiple_of(erase);
+    if start > end || !aligned(start) || !aligned(end) {
+        return Err(LayoutError::Misaligned { start, end, erase });
+    }
+    if end as usize > flash.capacity() {
+        let capacity = flash.capacity();
+        return Err(LayoutError::OutOfRange { end, capacity });
+    }
+    let (needed, found) = (payload_offset(word) + word, (end - start) as usize);
+    if found < needed {
+        return Err(LayoutError::TooSmall { needed, found });
+    }
+    Ok(())
+}
