@@ -1,6 +1,7 @@
 //! A model in single precision, as its weights were read: what every importer makes and what the
 //! reference, the calibration and the quantizer read.
 
+use crate::audio::FrontEndConfig;
 use tailtune::image::ModelConfig;
 
 /// `y = x · Wᵀ + b`.
@@ -93,6 +94,8 @@ pub enum Embedding {
 /// An encoder with its head.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FloatModel {
+    /// What it is called, for the provenance of images made from it.
+    pub name: String,
     /// The architecture.
     pub config: ModelConfig,
     /// The exact activation function.
@@ -113,4 +116,33 @@ pub struct FloatModel {
     pub final_norm: Option<Norm>,
     /// `[n_classes, d_model]`.
     pub head: Linear,
+    /// What makes its frames out of sound, for models of sound.
+    pub front_end: Option<FrontEndConfig>,
+}
+
+impl FloatModel {
+    /// Returns the number of parameters.
+    pub fn parameters(&self) -> usize {
+        let linear = |l: &Linear| l.weight.len() + l.bias.len();
+        let norm = |n: &Norm| n.gain.len() + n.bias.len();
+        let layer = |l: &Layer| {
+            [&l.q, &l.k, &l.v, &l.o, &l.ff1, &l.ff2]
+                .into_iter()
+                .map(linear)
+                .sum::<usize>()
+                + norm(&l.norm1)
+                + norm(&l.norm2)
+        };
+        let embedding = match &self.embedding {
+            Embedding::Frames { projection } => linear(projection),
+            Embedding::Tokens { table, segments } => table.len() + segments.len(),
+        };
+        embedding
+            + self.class_token.as_ref().map_or(0, Vec::len)
+            + self.positions.len()
+            + self.embed_norm.as_ref().map_or(0, norm)
+            + self.layers.iter().map(layer).sum::<usize>()
+            + self.final_norm.as_ref().map_or(0, norm)
+            + linear(&self.head)
+    }
 }

@@ -1,5 +1,6 @@
 //! The host side of tailtune: pretrained weights → calibration → int8 → flash image, and back.
 
+pub mod audio;
 pub mod float_model;
 pub mod image_file;
 pub mod image_writer;

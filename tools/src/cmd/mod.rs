@@ -10,6 +10,7 @@ mod demo;
 mod eval;
 mod inspect;
 mod plan;
+mod source;
 pub mod terminal;
 
 use clap::{Parser, Subcommand};

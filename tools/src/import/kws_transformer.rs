@@ -4,6 +4,7 @@
 //! gives each tensor's role. Dense weights are `[out, in]`.
 
 use super::{Config, ImportError, Weights};
+use crate::audio::{FrontEndConfig, FrontEndKind};
 use crate::float_model::{ActivationFn, Embedding, FloatModel, Layer, Linear, Norm};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -99,6 +100,11 @@ pub(super) fn read(dir: &Path, config: &Config) -> Result<FloatModel, ImportErro
     };
     let seq_len = usize::from(model_config.seq_len);
     Ok(FloatModel {
+        name: config
+            .str("name")
+            .unwrap_or("keyword transformer")
+            .to_owned(),
+        front_end: Some(front_end(config, &model_config)?),
         config: model_config,
         activation: activation(config)?,
         labels,
@@ -114,6 +120,49 @@ pub(super) fn read(dir: &Path, config: &Config) -> Result<FloatModel, ImportErro
         final_norm: None,
         head: named.linear("head", true, model_config.n_classes.into(), d)?,
     })
+}
+
+/// The `frontend` object, in which lengths are in milliseconds.
+fn front_end(config: &Config, model: &ModelConfig) -> Result<FrontEndConfig, ImportError> {
+    if config.str("frontend/feature")? != "mfcc_tf" {
+        return Err(config.bad("frontend/feature", "\"mfcc_tf\""));
+    }
+    if config.f32("frontend/preemph")? != 0.0 || config.bool("frontend/fft_magnitude_squared")? {
+        return Err(config.bad(
+            "frontend",
+            "no pre-emphasis and magnitudes that are not squared",
+        ));
+    }
+    let sample_rate = config.u16("frontend/sample_rate")?;
+    let samples = |key: &str| -> Result<usize, ImportError> {
+        Ok(usize::from(config.u16(key)?) * usize::from(sample_rate) / 1000)
+    };
+    let front_end = FrontEndConfig {
+        kind: FrontEndKind::Mfcc,
+        sample_rate: sample_rate.into(),
+        clip_len: sample_rate.into(),
+        window_len: samples("frontend/window_ms")?,
+        hop_len: samples("frontend/hop_ms")?,
+        fft_len: (usize::from(config.u16("frontend/dft_bins")?).max(1) - 1) * 2,
+        mel_bins: config.u16("frontend/mel_bins")?.into(),
+        mel_lower: config.f32("frontend/mel_lower")?.into(),
+        mel_upper: config.f32("frontend/mel_upper")?.into(),
+        n_features: config.u16("frontend/dct")?.into(),
+        floor: config.f32("frontend/log_epsilon")?,
+    };
+    let InputKind::Frames {
+        n_frames,
+        n_features,
+    } = model.input
+    else {
+        return Err(config.bad("input_shape", "[frames, features]"));
+    };
+    let shape = (usize::from(n_frames), usize::from(n_features));
+    if !front_end.is_sound() || (front_end.n_frames(), front_end.n_features) != shape {
+        let expected = format!("a sound front end of {n_frames} frames of {n_features} features");
+        return Err(config.bad("frontend", &expected));
+    }
+    Ok(front_end)
 }
 
 fn model_config(dir: &Path, config: &Config) -> Result<ModelConfig, ImportError> {
