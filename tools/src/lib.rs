@@ -14,6 +14,8 @@ pub mod metrics;
 pub mod output;
 pub mod quantize;
 pub mod reference;
+pub mod setup;
 pub mod sqnr;
 pub mod synthetic;
 pub mod testing;
+pub mod toolchain;
