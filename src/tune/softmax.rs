@@ -15,8 +15,8 @@
 //! order written (without decay its terms are left out); sums over k and over classes ascend.
 //!
 //! RAM beside the [head](super::LinearHead): `4 · (d_model + capacity)` bytes, and with momentum
-//! `4 · capacity · (d_model + 1)` more. For d_model 64 and 16 classes, names included: 5.4 KiB
-//! plain, 9.5 KiB with momentum. A step costs about 5.5 (plain) or 8.5 (momentum) instructions per
+//! `4 · capacity · (d_model + 1)` more. For d_model 64 and 16 classes, names included: 5.6 KiB
+//! plain, 9.7 KiB with momentum. A step costs about 5.5 (plain) or 8.5 (momentum) instructions per
 //! weight on a Cortex-M4 with FPU, and some 60 per class for the exponential.
 
 use super::head::{LinearHead, check, dequantize};
