@@ -1,4 +1,4 @@
-//! Integer reciprocal square root: a table and two Newton steps.
+//! Integer reciprocal square root: a table and three Newton steps.
 
 /// First guesses: `2^33 / √(i + 16.5)` in units of 2^16, for the top six bits `i + 16` of the operand.
 static GUESS: [u16; 48] = {
@@ -35,7 +35,7 @@ pub fn inverse_sqrt(value: u64) -> (i32, i32) {
     // √v = 2^13 · √(v / 2^26), so 2^46 / √v = 2^33 / √(v / 2^26).
     let guess = GUESS.get(index).copied().unwrap_or(u16::MAX);
     let mut y = u64::from(guess) << 16;
-    for _ in 0..2 {
+    for _ in 0..3 {
         // y ← y (3 − v y² / 2^92) / 2
         let square = (y * y) >> 32;
         let factor = (3u64 << 60).wrapping_sub(v.wrapping_mul(square)) >> 30;

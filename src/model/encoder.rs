@@ -137,6 +137,22 @@ impl<'e> Forward<'e, '_, '_> {
         total - done
     }
 
+    /// Returns how many encoder blocks are done, none while the input is being embedded.
+    pub fn blocks_done(&self) -> Option<usize> {
+        match self.stage {
+            Stage::Embed { .. } => None,
+            Stage::KeysValues { layer, .. } | Stage::Rows { layer, .. } => Some(layer.into()),
+            Stage::Pool | Stage::Done => Some(self.encoder.image.config().n_layers.into()),
+        }
+    }
+
+    /// Returns the residual stream, int16 `[len, d_model]`, as far as it is computed: what a host
+    /// compares with a float model. After the last block only the rows that are pooled are new.
+    pub fn residual(&self) -> &[i16] {
+        let end = self.len * self.encoder.d_model();
+        self.encoder.regions.residual.get(..end).unwrap_or(&[])
+    }
+
     /// Runs what is left and returns the pooled feature.
     pub fn finish(mut self) -> Features<'e> {
         while self.step() {}

@@ -36,6 +36,11 @@ impl<'a> Head<'a> {
         self.linear.epilogue.len()
     }
 
+    /// Returns the width of a feature.
+    pub const fn n_features(&self) -> usize {
+        self.linear.in_features
+    }
+
     /// Returns the real value of one step of a logit.
     pub const fn logit_scale(&self) -> f32 {
         self.logit_scale

@@ -23,7 +23,22 @@ pub trait HeadOrigin {
     fn bias(&self, class: usize) -> f32;
 }
 
-/// A [`HeadOrigin`] made of two closures: the head that an image ships.
+impl HeadOrigin for crate::model::Head<'_> {
+    fn d_model(&self) -> usize {
+        self.n_features()
+    }
+    fn classes(&self) -> usize {
+        self.n_classes()
+    }
+    fn weight(&self, class: usize, k: usize) -> f32 {
+        crate::model::Head::weight(self, class, k)
+    }
+    fn bias(&self, class: usize) -> f32 {
+        crate::model::Head::bias(self, class)
+    }
+}
+
+/// A [`HeadOrigin`] made of two closures: any other head.
 #[derive(Debug, Clone, Copy)]
 pub struct OriginFn<W, B> {
     d_model: usize,

@@ -1,2 +1,7 @@
 //! The `tailtune` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tailtune_tools::cmd::main()
+}

@@ -1,0 +1,8 @@
+//! Sound → features, on the host.
+
+mod mfcc;
+mod resample;
+mod wav;
+
+pub use mfcc::{FrontEnd, FrontEndConfig, FrontEndKind};
+pub use wav::{WavError, centre, read_wav};

@@ -1,0 +1,182 @@
+//! `tailtune adapt`: tail tuning on the host, or the same on the emulated board.
+
+use super::CommandError;
+use super::source::{self, Silence};
+use super::terminal::{percent, print, print_json, progress};
+use crate::adapt::{Adapted, Sample, adapt};
+use crate::data::Dataset;
+use crate::int8::Int8Model;
+use clap::Args;
+use serde_json::json;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use tailtune::tune::Schedule;
+
+/// Tune the head on some data and measure it on other data
+///
+/// Classes that the image does not know are added; accuracy before counts them as wrong.
+#[derive(Debug, Args)]
+pub struct Adapt {
+    /// The image
+    image: PathBuf,
+    /// What to learn from
+    #[arg(long, value_name = "DATA")]
+    train: PathBuf,
+    /// What to measure on; samples that were learned from are left out
+    #[arg(long, value_name = "DATA")]
+    test: PathBuf,
+    /// How to tune
+    #[arg(long, value_enum, default_value = "softmax")]
+    method: MethodName,
+    /// Learn from this many samples a class, drawn by the seed; without it, from all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    shots: Option<u32>,
+    /// Only this speaker (a manifest's third column), for training and test
+    #[arg(long)]
+    speaker: Option<String>,
+    /// Decides which samples are drawn, and their order
+    #[arg(long, default_value_t = 1)]
+    seed: u32,
+    /// Passes over the training samples
+    #[arg(long, default_value_t = 60)]
+    epochs: u32,
+    /// Step size of gradient descent
+    #[arg(long, default_value_t = 0.005)]
+    learning_rate: f32,
+    /// Share of the last step that the next one keeps
+    #[arg(long, default_value_t = 0.9)]
+    momentum: f32,
+    /// Pull of the weights towards zero
+    #[arg(long, default_value_t = 0.001)]
+    weight_decay: f32,
+    /// Tune on this emulated board instead of the host
+    #[arg(long)]
+    board: Option<String>,
+    /// Write the tuned tail to this file
+    #[arg(long, value_name = "FILE")]
+    tail: Option<PathBuf>,
+    /// Print one JSON object: accuracy_before, accuracy_after, steps, tail_bytes, tail_crc32, method,
+    /// seed, n_train, n_test, classes, board
+    #[arg(long)]
+    json: bool,
+}
+
+/// The methods by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum MethodName {
+    /// Softmax regression on the pooled feature, SGD with momentum
+    Softmax,
+}
+
+impl Adapt {
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        let MethodName::Softmax = self.method;
+        let int8 = Int8Model::read(&self.image)?;
+        let (train, test) = self.split()?;
+        eprintln!(
+            "{} samples to learn from, {} to measure on",
+            train.samples.len(),
+            test.samples.len()
+        );
+        let schedule = Schedule {
+            epochs: self.epochs,
+            learning_rate: self.learning_rate,
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            seed: self.seed,
+        };
+        schedule.validate()?;
+        let adapted = match &self.board {
+            None => adapt(&int8, &run(&int8, &train)?, &run(&int8, &test)?, &schedule)?,
+            Some(name) => return Err(format!("{name}: TODO").into()),
+        };
+        if let Some(path) = &self.tail {
+            crate::output::write_whole(path, &adapted.tail)?;
+        }
+        self.report(&adapted, train.samples.len(), test.samples.len())
+    }
+
+    /// Returns what to learn from and what to measure on: no sample is in both.
+    fn split(&self) -> Result<(Dataset, Dataset), CommandError> {
+        let mut train = source::open(&self.train, self.speaker.as_deref(), Silence::Clips)?;
+        let mut test = source::open(&self.test, self.speaker.as_deref(), Silence::Clips)?;
+        if let Some(shots) = self.shots {
+            let picked = train.pick_shots(shots as usize, self.seed.into())?;
+            train.samples = picked
+                .into_iter()
+                .map(|i| train.samples[i].clone())
+                .collect();
+        }
+        let learned: HashSet<&str> = train.samples.iter().map(|s| s.id.as_str()).collect();
+        let all = test.samples.len();
+        test.samples.retain(|s| !learned.contains(s.id.as_str()));
+        if test.samples.len() < all {
+            eprintln!(
+                "{} test samples are learned from: left out of the test",
+                all - test.samples.len()
+            );
+        }
+        if test.samples.is_empty() {
+            return Err(format!(
+                "{}: no test sample is left; take --shots, or other data for --test",
+                self.test.display()
+            )
+            .into());
+        }
+        Ok((train, test))
+    }
+
+    fn report(&self, adapted: &Adapted, n_train: usize, n_test: usize) -> Result<(), CommandError> {
+        let crc = tailtune::store::record::checksum(&adapted.tail);
+        if self.json {
+            return print_json(&json!({
+                "accuracy_before": adapted.accuracy_before,
+                "accuracy_after": adapted.accuracy_after,
+                "steps": adapted.report.steps,
+                "tail_bytes": adapted.tail.len(),
+                "tail_crc32": format!("{crc:08x}"),
+                "method": "softmax",
+                "seed": self.seed,
+                "n_train": n_train,
+                "n_test": n_test,
+                "classes": adapted.classes,
+                "board": self.board,
+            }));
+        }
+        print(&format!(
+            "accuracy before   {}",
+            percent(adapted.accuracy_before)
+        ))?;
+        print(&format!(
+            "accuracy after    {}",
+            percent(adapted.accuracy_after)
+        ))?;
+        print(&format!(
+            "steps             {} ({} epochs of {n_train} samples; loss {:.4} → {:.4})",
+            adapted.report.steps,
+            adapted.report.epochs,
+            adapted.report.first_loss,
+            adapted.report.last_loss
+        ))?;
+        print(&format!(
+            "tail              {} bytes, CRC-32 {crc:08x}",
+            adapted.tail.len()
+        ))?;
+        print(&format!("classes           {}", adapted.classes.join(", ")))
+    }
+}
+
+/// Runs the encoder over a dataset.
+fn run(int8: &Int8Model, data: &Dataset) -> Result<Vec<Sample>, CommandError> {
+    let front_end = source::front_end_of(int8.image().provenance())?;
+    let inputs = int8.quantize(&data.features(front_end.as_ref())?)?;
+    let bar = progress("int8, clips", inputs.len());
+    let outputs = int8.run(&inputs, &|| bar.inc(1))?;
+    bar.finish_and_clear();
+    let labels = data.samples.iter().map(|s| s.label.clone());
+    Ok(outputs
+        .into_iter()
+        .zip(labels)
+        .map(|(output, label)| Sample { output, label })
+        .collect())
+}

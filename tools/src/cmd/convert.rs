@@ -1,0 +1,162 @@
+//! `tailtune convert`: pretrained weights → calibrated, quantized, checked flash image.
+
+use super::source::{self, Silence};
+use super::terminal::{kib, percent, print, print_json, progress, table};
+use super::{CommandError, eval};
+use crate::audio::FrontEnd;
+use crate::board::{self, Board};
+use crate::float_model::FloatModel;
+use crate::import::read_model;
+use crate::int8::Int8Model;
+use crate::output::{Placement, write_image};
+use crate::quantize::{Quantized, calibrate::Calibration, quantize};
+use crate::reference::{FloatInput, forward};
+use crate::sqnr::{self, Noise};
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+use tailtune::model::arena_bytes;
+
+/// Convert a pretrained model to a flash image for a board
+#[derive(Debug, Args)]
+pub struct Convert {
+    /// A model directory: config.json and model.safetensors
+    model: PathBuf,
+    /// The board (see `tailtune boards`)
+    #[arg(long)]
+    board: String,
+    /// Data to calibrate on: a folder with one sub-folder a class, a CSV manifest, or safetensors
+    #[arg(long, value_name = "DATA")]
+    calibrate: PathBuf,
+    /// The image to write: .bin, .hex, .uf2 or .elf
+    #[arg(short, long, value_name = "IMAGE")]
+    output: PathBuf,
+    /// Print one JSON object: image_bytes, arena_bytes, board, address, agreement, sqnr[], sites[]
+    #[arg(long)]
+    json: bool,
+}
+
+/// Clips on which the noise of each block is measured.
+const NOISE_CLIPS: usize = 32;
+
+impl Convert {
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        let board = board::find(&self.board)?;
+        let model = read_model(&self.model)?;
+        eprintln!(
+            "{}: {} parameters",
+            self.model.display(),
+            model.parameters()
+        );
+        let data = source::open(&self.calibrate, None, Silence::Clips)?;
+        let front_end = model.front_end.as_ref().map(FrontEnd::new);
+        let mut clips = data.features(front_end.as_ref())?;
+        if let Some(front_end) = &front_end {
+            // Silence is what a microphone hears most: calibration must have seen it.
+            clips.push(front_end.silence());
+        }
+        let (int8, quantized) = quantized(&model, &clips, &board)?;
+        let place = Placement {
+            board: board.name.clone(),
+            address: board.model_address,
+            capacity: board.model_bytes as usize,
+            uf2_family: board.uf2_family,
+        };
+        let step = clips.len().div_ceil(NOISE_CLIPS).max(1);
+        let few: Vec<Vec<f32>> = clips.iter().step_by(step).cloned().collect();
+        let noise = sqnr::measure(&model, &int8, &few)?;
+        let agreement = eval::agreement_on(&model, &int8, &clips)?;
+        write_image(&self.output, int8.bytes(), &place)?;
+        if self.json {
+            return print_json(&json!({
+                "image_bytes": int8.bytes().len(),
+                "arena_bytes": arena_bytes(&model.config),
+                "board": board.name,
+                "address": board.model_address,
+                "agreement": agreement,
+                "sqnr": noise,
+                "sites": quantized.report,
+            }));
+        }
+        self.as_text(&board, &int8, &quantized, &noise, agreement)
+    }
+
+    fn as_text(
+        &self,
+        board: &Board,
+        int8: &Int8Model,
+        quantized: &Quantized,
+        noise: &[Noise],
+        agreement: f64,
+    ) -> Result<(), CommandError> {
+        let mut sites = table(&[
+            "block",
+            "tensor",
+            "min",
+            "max",
+            "int8 step",
+            "range chosen by",
+            "clipped",
+        ]);
+        for s in &quantized.report {
+            sites.add_row([
+                s.layer.map_or(String::new(), |l| l.to_string()),
+                s.name.clone(),
+                format!("{:.3}", s.min),
+                format!("{:.3}", s.max),
+                format!("{:.5}", s.scale),
+                s.method.clone(),
+                percent(s.clipped),
+            ]);
+        }
+        print(&sites.to_string())?;
+        let mut rows = table(&["part", "SQNR, dB", "largest error"]);
+        for n in noise {
+            rows.add_row([
+                n.part.clone(),
+                format!("{:.1}", n.sqnr_db),
+                format!("{:.4}", n.max_error),
+            ]);
+        }
+        print(&rows.to_string())?;
+        print(&format!(
+            "agreement of int8 with float on the calibration data: {}",
+            percent(agreement)
+        ))?;
+        print(&format!(
+            "{}: {} bytes ({}) for {} at {:#010x}; arena {} bytes",
+            self.output.display(),
+            int8.bytes().len(),
+            kib(int8.bytes().len()),
+            board.name,
+            board.model_address,
+            arena_bytes(&int8.config())
+        ))
+    }
+}
+
+/// Calibrates and quantizes a model of frames.
+pub fn quantized(
+    model: &FloatModel,
+    clips: &[Vec<f32>],
+    board: &Board,
+) -> Result<(Int8Model, Quantized), CommandError> {
+    let bar = progress("calibrating, clips", clips.len());
+    let mut calibration = Calibration::default();
+    for clip in clips {
+        forward(model, FloatInput::Frames(clip), &mut calibration);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    eprintln!("choosing ranges and smoothing, block by block");
+    let mut quantized = quantize(model, &calibration)?;
+    let writer = &mut quantized.writer;
+    writer.provenance("tool", concat!("tailtune ", env!("CARGO_PKG_VERSION")));
+    writer.provenance("source", &model.name);
+    writer.provenance("board", &board.name);
+    if let Some(front_end) = &model.front_end {
+        writer.provenance("frontend", &serde_json::to_string(front_end)?);
+    }
+    let int8 = Int8Model::new(quantized.writer.finish()?)?;
+    Ok((int8, quantized))
+}

@@ -1,0 +1,134 @@
+//! `tailtune inspect`: what an image holds.
+
+use super::CommandError;
+use super::terminal::{kib, print, print_json, table};
+use crate::int8::Int8Model;
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+use tailtune::image::{CRC_OFFSET, FORMAT_MAJOR, FORMAT_MINOR, Image, NO_LAYER};
+use tailtune::model::ArenaPlan;
+
+/// Print an image's configuration, tensors, sizes, checksum and labels
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The image, as `convert` writes it with the extension .bin
+    image: PathBuf,
+    /// Print one JSON object with keys format, image_bytes, crc32, model_id, config, arena_bytes,
+    /// labels, provenance, tensors
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        let model = Int8Model::read(&self.image)?;
+        let image = model.image();
+        if self.json {
+            print_json(&as_json(&image))
+        } else {
+            as_text(&image)
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn crc(image: &Image<'_>) -> u32 {
+    let bytes = image.bytes().get(CRC_OFFSET..CRC_OFFSET + 4);
+    bytes
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
+}
+
+fn layer_of(layer: u16) -> Option<u16> {
+    (layer != NO_LAYER).then_some(layer)
+}
+
+fn as_json(image: &Image<'_>) -> serde_json::Value {
+    let tensors = image.tensors().map(|(spec, tensor)| {
+        let entry = tensor.entry();
+        json!({
+            "name": spec.kind.name(),
+            "layer": layer_of(spec.layer),
+            "dtype": format!("{:?}", spec.kind.data_type()).to_lowercase(),
+            "shape": [spec.rows, spec.cols],
+            "offset": entry.offset.get(),
+            "bytes": entry.len.get(),
+            "packing": entry.packing,
+            "shift": entry.shift,
+            "pre_shift": entry.pre_shift,
+            "zero_point": entry.zero_point,
+            "scale": entry.scale.get(),
+        })
+    });
+    json!({
+        "format": format!("{FORMAT_MAJOR}.{FORMAT_MINOR}"),
+        "image_bytes": image.bytes().len(),
+        "crc32": format!("{:08x}", crc(image)),
+        "model_id": hex(&image.model_id().0),
+        "config": config_json(image),
+        "arena_bytes": ArenaPlan::new(image.config()).total(),
+        "labels": image.labels().iter().collect::<Vec<_>>(),
+        "provenance": image.provenance(),
+        "tensors": tensors.collect::<Vec<_>>(),
+    })
+}
+
+fn config_json(image: &Image<'_>) -> serde_json::Value {
+    let c = image.config();
+    json!({
+        "n_layers": c.n_layers, "d_model": c.d_model, "n_heads": c.n_heads, "d_ff": c.d_ff,
+        "seq_len": c.seq_len, "n_classes": c.n_classes, "input": format!("{:?}", c.input),
+        "class_token": c.class_token, "norm": format!("{:?}", c.norm),
+        "activation": format!("{:?}", c.activation), "pooling": format!("{:?}", c.pooling),
+        "embed_norm": c.embed_norm, "final_norm": c.final_norm,
+    })
+}
+
+fn as_text(image: &Image<'_>) -> Result<(), CommandError> {
+    let c = image.config();
+    print(&format!("format       {FORMAT_MAJOR}.{FORMAT_MINOR}"))?;
+    print(&format!(
+        "image        {} bytes ({})",
+        image.bytes().len(),
+        kib(image.bytes().len())
+    ))?;
+    print(&format!("CRC-32       {:08x}, right", crc(image)))?;
+    print(&format!("model id     {}", hex(&image.model_id().0)))?;
+    print(&format!(
+        "encoder      {} blocks, d_model {}, {} heads, d_ff {}, seq_len {}, {:?}-norm, {:?}, {:?} pooling",
+        c.n_layers, c.d_model, c.n_heads, c.d_ff, c.seq_len, c.norm, c.activation, c.pooling
+    ))?;
+    print(&format!("input        {:?}", c.input))?;
+    print(&format!("arena        {} bytes", ArenaPlan::new(c).total()))?;
+    let labels: Vec<&str> = image.labels().iter().collect();
+    print(&format!("labels       {}", labels.join(", ")))?;
+    for line in image.provenance().lines() {
+        print(&format!("provenance   {line}"))?;
+    }
+    let mut tensors = table(&[
+        "tensor", "block", "type", "shape", "offset", "bytes", "scale", "zero",
+    ]);
+    for (spec, tensor) in image.tensors() {
+        let entry = tensor.entry();
+        let scale = entry.scale.get();
+        tensors.add_row([
+            spec.kind.name().to_owned(),
+            layer_of(spec.layer).map_or(String::new(), |l| l.to_string()),
+            format!("{:?}", spec.kind.data_type()).to_lowercase(),
+            format!("{}×{}", spec.rows, spec.cols),
+            entry.offset.get().to_string(),
+            entry.len.get().to_string(),
+            if scale == 0.0 {
+                String::new()
+            } else {
+                format!("{scale:.6}")
+            },
+            entry.zero_point.to_string(),
+        ]);
+    }
+    print(&tensors.to_string())
+}

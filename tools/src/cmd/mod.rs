@@ -1,0 +1,76 @@
+//! The command line: one file a subcommand.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 the work
+//! failed, 2 the call was wrong.
+
+mod adapt;
+mod boards;
+mod convert;
+mod eval;
+mod inspect;
+mod plan;
+mod source;
+pub mod terminal;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Transformer transfer learning on microcontrollers: from pretrained weights to a flash image, and
+/// to a head that is tuned on the device.
+#[derive(Debug, Parser)]
+#[command(name = "tailtune", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Convert(convert::Convert),
+    Eval(eval::Eval),
+    Plan(plan::Plan),
+    Adapt(adapt::Adapt),
+    Inspect(inspect::Inspect),
+    Boards(boards::Boards),
+}
+
+/// Any error of a command: what is printed is its whole chain.
+pub type CommandError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the command line and returns the exit code.
+pub fn main() -> ExitCode {
+    // A bug is a failure of the work, with its place on standard error: never exit code 101.
+    std::panic::catch_unwind(|| run(Cli::parse())).unwrap_or(ExitCode::FAILURE)
+}
+
+fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Convert(c) => c.run(),
+        Command::Eval(c) => c.run(),
+        Command::Plan(c) => c.run(),
+        Command::Adapt(c) => c.run(),
+        Command::Inspect(c) => c.run(),
+        Command::Boards(c) => c.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tailtune: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,227 @@
+//! `tailtune plan`: flash and RAM of a model, to the byte and by part, before anything is flashed.
+
+use super::CommandError;
+use super::terminal::{kib, print, print_json, table};
+use crate::board::{self, Board};
+use crate::import::read_model;
+use crate::int8::Int8Model;
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+use tailtune::image::{HEADER_LEN, Layout, ModelConfig, TENSOR_ALIGNMENT, TensorEntry};
+use tailtune::model::ArenaPlan;
+use tailtune::tune::ClassName;
+
+/// Print how much flash and RAM a model takes, and whether it fits a board
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// A model directory or an image
+    model: PathBuf,
+    /// The board to fit (see `tailtune boards`); without it, every known board is tried
+    #[arg(long)]
+    board: Option<String>,
+    /// Print one JSON object: image_bytes, arena_bytes, flash_bytes, ram_bytes, fits (null without
+    /// --board), flash[] and ram[] by part, boards[]
+    #[arg(long)]
+    json: bool,
+}
+
+/// Bytes of one part.
+struct Part {
+    name: &'static str,
+    bytes: usize,
+}
+
+/// Room that firmware needs beside the model: its code and its stack, as the demo firmware measures.
+const FIRMWARE_STACK: usize = 8 * 1024;
+
+/// What a model takes.
+struct Needs {
+    image_bytes: usize,
+    flash: Vec<Part>,
+    ram: Vec<Part>,
+}
+
+impl Needs {
+    fn ram_bytes(&self) -> usize {
+        self.ram.iter().map(|p| p.bytes).sum()
+    }
+}
+
+impl Plan {
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        let needs = if self.model.is_dir() {
+            let model = read_model(&self.model)?;
+            let labels = model.labels.iter().map(|l| l.len() + 1).sum();
+            needs(&model.config, labels, None)
+        } else {
+            let image = Int8Model::read(&self.model)?;
+            let config = image.config();
+            let labels = image.image().labels().iter().map(|l| l.len() + 1).sum();
+            needs(&config, labels, Some(image.bytes().len()))
+        };
+        let boards = match &self.board {
+            Some(name) => vec![board::find(name)?],
+            None => board::all()?,
+        };
+        if self.json {
+            self.as_json(&needs, &boards)
+        } else {
+            self.as_text(&needs, &boards)
+        }
+    }
+
+    fn as_json(&self, needs: &Needs, boards: &[Board]) -> Result<(), CommandError> {
+        let parts = |parts: &[Part]| -> Vec<_> {
+            parts
+                .iter()
+                .map(|p| json!({ "part": p.name, "bytes": p.bytes }))
+                .collect()
+        };
+        let fitting = |b: &Board| json!({ "name": b.name, "fits": fits(needs, b) });
+        print_json(&json!({
+            "image_bytes": needs.image_bytes,
+            "arena_bytes": needs.ram.first().map_or(0, |p| p.bytes),
+            "flash_bytes": needs.flash.iter().map(|p| p.bytes).sum::<usize>(),
+            "ram_bytes": needs.ram_bytes(),
+            "fits": self.board.as_ref().map(|_| boards.iter().all(|b| fits(needs, b))),
+            "flash": parts(&needs.flash),
+            "ram": parts(&needs.ram),
+            "boards": boards.iter().map(fitting).collect::<Vec<_>>(),
+        }))
+    }
+
+    fn as_text(&self, needs: &Needs, boards: &[Board]) -> Result<(), CommandError> {
+        for (what, parts) in [("flash", &needs.flash), ("RAM", &needs.ram)] {
+            let mut rows = table(&[what, "bytes", ""]);
+            for part in parts.iter() {
+                rows.add_row([
+                    part.name.to_owned(),
+                    part.bytes.to_string(),
+                    kib(part.bytes),
+                ]);
+            }
+            let total = parts.iter().map(|p| p.bytes).sum::<usize>();
+            rows.add_row(["total".to_owned(), total.to_string(), kib(total)]);
+            print(&rows.to_string())?;
+        }
+        for board in boards {
+            print(&verdict(needs, board))?;
+        }
+        Ok(())
+    }
+}
+
+fn fits(needs: &Needs, board: &Board) -> bool {
+    needs.image_bytes <= board.model_bytes as usize
+        && needs.ram_bytes() + FIRMWARE_STACK <= board.ram_bytes as usize
+}
+
+/// Says whether the model fits, and if not, what would.
+fn verdict(needs: &Needs, board: &Board) -> String {
+    let (region, ram) = (board.model_bytes as usize, board.ram_bytes as usize);
+    let mut lacks = Vec::new();
+    if needs.image_bytes > region {
+        lacks.push(format!(
+            "the image is {} bytes larger than the model region of {region}: an image of at most {} would fit",
+            needs.image_bytes - region,
+            kib(region)
+        ));
+    }
+    let ram_needed = needs.ram_bytes() + FIRMWARE_STACK;
+    if ram_needed > ram {
+        lacks.push(format!(
+            "RAM lacks {} bytes of {ram_needed} (stack of {FIRMWARE_STACK} counted): a shorter seq_len or a smaller d_model would fit",
+            ram_needed - ram
+        ));
+    }
+    if lacks.is_empty() {
+        format!(
+            "{}: fits; {} of flash and {} of RAM stay free",
+            board.name,
+            kib(region - needs.image_bytes),
+            kib(ram - ram_needed)
+        )
+    } else {
+        format!("{}: does not fit: {}", board.name, lacks.join("; "))
+    }
+}
+
+/// Returns what a model takes. The image's size follows from its configuration and labels, but for
+/// its provenance: 256 bytes are reckoned for it where the image does not exist yet.
+fn needs(config: &ModelConfig, labels: usize, image_bytes: Option<usize>) -> Needs {
+    let layout = Layout::new(config);
+    let align = |n: usize| n.next_multiple_of(TENSOR_ALIGNMENT as usize);
+    let directory = layout.len() * size_of::<TensorEntry>();
+    let mut groups = [
+        ("embedding", 0),
+        ("encoder blocks", 0),
+        ("pooling and head", 0),
+    ];
+    for spec in layout.iter() {
+        let group = match (spec.layer, spec.kind as u8) {
+            (tailtune::image::NO_LAYER, kind) if kind < 16 => 0,
+            (tailtune::image::NO_LAYER, _) => 2,
+            _ => 1,
+        };
+        groups[group].1 += align(spec.len_bytes() as usize);
+    }
+    let tensors: usize = groups.iter().map(|(_, bytes)| bytes).sum();
+    let known = HEADER_LEN + directory + tensors;
+    let image_bytes = image_bytes.unwrap_or_else(|| align(known + labels + 256));
+    let mut flash = vec![Part {
+        name: "header and tensor directory",
+        bytes: HEADER_LEN + directory,
+    }];
+    flash.extend(groups.iter().map(|&(name, bytes)| Part { name, bytes }));
+    let rest = image_bytes.saturating_sub(known);
+    flash.push(Part {
+        name: "labels, provenance, padding",
+        bytes: rest,
+    });
+
+    let plan = ArenaPlan::new(config);
+    let (d, classes) = (
+        usize::from(config.d_model),
+        usize::from(config.n_classes) + 4,
+    );
+    let ram = vec![
+        Part {
+            name: "arena",
+            bytes: plan.total(),
+        },
+        Part {
+            name: "input of one inference",
+            bytes: input_bytes(config),
+        },
+        Part {
+            name: "head under tuning (softmax, momentum, 4 new classes)",
+            bytes: head_bytes(d, classes),
+        },
+        Part {
+            name: "replay, 64 samples",
+            bytes: 64 * (d + 2),
+        },
+    ];
+    Needs {
+        image_bytes,
+        flash,
+        ram,
+    }
+}
+
+fn input_bytes(config: &ModelConfig) -> usize {
+    match config.input {
+        tailtune::image::InputKind::Frames {
+            n_frames,
+            n_features,
+        } => usize::from(n_frames) * usize::from(n_features),
+        tailtune::image::InputKind::Tokens { .. } => config.max_input_len() * 5,
+    }
+}
+
+/// Returns what a head of `classes` classes takes while it is tuned with momentum: weights, biases,
+/// their velocities, one feature, one row of logits, the names.
+fn head_bytes(d: usize, classes: usize) -> usize {
+    2 * 4 * classes * (d + 1) + 4 * (d + classes) + classes * size_of::<ClassName>()
+}

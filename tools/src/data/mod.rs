@@ -1,0 +1,267 @@
+//! Labelled data, wherever the commands take it: a folder with one sub-folder a class of WAV files,
+//! a CSV manifest, or a safetensors file of features.
+
+mod folder;
+mod manifest;
+mod safetensors;
+
+use crate::audio::{FrontEnd, WavError, centre, read_wav};
+use crate::cmd::terminal::progress;
+use crate::synthetic::Random;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Why data could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file or folder cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The path is none of the three forms.
+    #[error("{}: not data; give a folder with one sub-folder a class of .wav files, a .csv manifest with columns path,label,speaker, or a .safetensors file with features and labels", .0.display())]
+    Form(PathBuf),
+    /// There is nothing in it.
+    #[error("{}: no samples; {hint}", path.display())]
+    Empty {
+        /// The data.
+        path: PathBuf,
+        /// What was looked for.
+        hint: &'static str,
+    },
+    /// A line of a manifest is wrong.
+    #[error("{}: line {line}: {reason}", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A safetensors file does not hold features and labels.
+    #[error("{}: {reason}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A sound cannot be read.
+    #[error(transparent)]
+    Wav(#[from] WavError),
+    /// Sound, but no front end to make features of it.
+    #[error(
+        "{id}: it is sound, and the model names no front end; give features (.safetensors) instead"
+    )]
+    NoFrontEnd {
+        /// The sample.
+        id: String,
+    },
+    /// A feature is NaN or infinite.
+    #[error("{id}: feature {index} is not a finite number")]
+    NotFinite {
+        /// The sample.
+        id: String,
+        /// The feature.
+        index: usize,
+    },
+    /// No sample of a speaker.
+    #[error("no sample of speaker {wanted:?}; speakers here: {known}")]
+    Speaker {
+        /// Who was asked for.
+        wanted: String,
+        /// Who is there.
+        known: String,
+    },
+    /// A class has too few samples for the shots asked for.
+    #[error("class {label:?} has {found} samples, {wanted} shots were asked for")]
+    TooFew {
+        /// The class.
+        label: String,
+        /// Its samples.
+        found: usize,
+        /// The shots.
+        wanted: usize,
+    },
+}
+
+/// Where a sample's features come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// A WAV file.
+    Wav(PathBuf),
+    /// One clip of zeros.
+    Zeros,
+    /// The features themselves.
+    Features(Vec<f32>),
+}
+
+/// A labelled sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Its file, or its place in its file: equal for the same sample in two datasets.
+    pub id: String,
+    /// Its class.
+    pub label: String,
+    /// Who spoke, where a manifest says so.
+    pub speaker: Option<String>,
+    /// Its features, or what they are made of.
+    pub source: Source,
+}
+
+/// Labelled samples in a fixed order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    /// The samples.
+    pub samples: Vec<Sample>,
+}
+
+impl Dataset {
+    /// Opens a folder, a manifest or a safetensors file. Sounds are not read yet.
+    ///
+    /// # Errors
+    /// [`DataError`] names the file and what would do.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let metadata = std::fs::metadata(path).map_err(|source| DataError::Io {
+            path: path.into(),
+            source,
+        })?;
+        let extension = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .map(str::to_ascii_lowercase);
+        let samples = match extension.as_deref() {
+            _ if metadata.is_dir() => folder::read(path)?,
+            Some("csv") => manifest::read(path)?,
+            Some("safetensors") => safetensors::read(path)?,
+            _ => return Err(DataError::Form(path.into())),
+        };
+        Ok(Self { samples })
+    }
+
+    /// Replaces the sound of every sample labelled `_silence_` by zeros.
+    pub fn silence_zeros(&mut self) {
+        for sample in self.samples.iter_mut().filter(|s| s.label == "_silence_") {
+            sample.source = Source::Zeros;
+        }
+    }
+
+    /// Keeps the samples of one speaker.
+    ///
+    /// # Errors
+    /// [`DataError::Speaker`] names the speakers that are there.
+    pub fn only_speaker(mut self, speaker: &str) -> Result<Self, DataError> {
+        let mut known: Vec<&str> = self
+            .samples
+            .iter()
+            .filter_map(|s| s.speaker.as_deref())
+            .collect();
+        if !known.contains(&speaker) {
+            known.sort_unstable();
+            known.dedup();
+            let known = if known.is_empty() {
+                "none is named".into()
+            } else {
+                known.join(", ")
+            };
+            return Err(DataError::Speaker {
+                wanted: speaker.into(),
+                known,
+            });
+        }
+        self.samples
+            .retain(|s| s.speaker.as_deref() == Some(speaker));
+        Ok(self)
+    }
+
+    /// Draws `shots` samples of each class, by the seed; returns their places in ascending order.
+    ///
+    /// # Errors
+    /// [`DataError::TooFew`] names the class.
+    pub fn pick_shots(&self, shots: usize, seed: u64) -> Result<Vec<usize>, DataError> {
+        let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (i, sample) in self.samples.iter().enumerate() {
+            classes.entry(&sample.label).or_default().push(i);
+        }
+        let random = &mut Random::new(seed);
+        let mut picked = Vec::new();
+        for (label, mut places) in classes {
+            if places.len() < shots {
+                let (label, found) = (label.to_owned(), places.len());
+                return Err(DataError::TooFew {
+                    label,
+                    found,
+                    wanted: shots,
+                });
+            }
+            // Fisher and Yates, as far as it is needed.
+            for i in 0..shots {
+                let other = i + random.below((places.len() - i) as u32) as usize;
+                places.swap(i, other);
+            }
+            picked.extend_from_slice(&places[..shots]);
+        }
+        picked.sort_unstable();
+        Ok(picked)
+    }
+
+    /// Returns each sample's features, in the order of the samples, on all cores.
+    ///
+    /// # Errors
+    /// The first sample that cannot be read, is not finite, or is sound where there is no front end.
+    pub fn features(&self, front_end: Option<&FrontEnd>) -> Result<Vec<Vec<f32>>, DataError> {
+        let bar = progress("features, clips", self.samples.len());
+        let one = |sample: &Sample| {
+            let features = sample.features(front_end)?;
+            bar.inc(1);
+            match features.iter().position(|x| !x.is_finite()) {
+                Some(index) => Err(DataError::NotFinite {
+                    id: sample.id.clone(),
+                    index,
+                }),
+                None => Ok(features),
+            }
+        };
+        let features = self.samples.par_iter().map(one).collect();
+        bar.finish_and_clear();
+        features
+    }
+}
+
+impl Sample {
+    fn features(&self, front_end: Option<&FrontEnd>) -> Result<Vec<f32>, DataError> {
+        let front_end = || {
+            front_end.ok_or_else(|| DataError::NoFrontEnd {
+                id: self.id.clone(),
+            })
+        };
+        match &self.source {
+            Source::Features(features) => Ok(features.clone()),
+            Source::Zeros => Ok(front_end()?.silence()),
+            Source::Wav(path) => {
+                let front_end = front_end()?;
+                let config = front_end.config();
+                let samples = read_wav(path, config.sample_rate)?;
+                Ok(front_end.features(&centre(&samples, config.clip_len)))
+            }
+        }
+    }
+}
+
+/// Returns a name for a file that is the same however the data that holds it was given.
+fn id_of(path: &Path) -> String {
+    std::fs::canonicalize(path)
+        .unwrap_or_else(|_| path.into())
+        .display()
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+//! Post-training quantization: a float model and what it did on real data become an image.
+//!
+//! ```text
+//! calibrate   ranges of every site, on real inputs
+//! range       int8 ranges: min-max, percentile or least squares, by measured error
+//! smooth      per-channel factors between a LayerNorm and the linear layers that read it
+//! linear      weights per output channel, biases with the input's zero point folded in
+//! block       one encoder block
+//! fixed       real factors → mantissas and shifts
+//! ```
+//!
+//! Scheme (Jacob et al., arXiv 1712.05877; smoothing: Xiao et al., arXiv 2211.10438): weights
+//! symmetric int8 per output channel; linear inputs int8 per tensor with a zero point; queries,
+//! keys, values and contexts symmetric; the residual stream int16.
+
+mod block;
+pub mod calibrate;
+mod embedding;
+pub mod fixed;
+mod linear;
+pub mod range;
+mod smooth;
+
+use crate::float_model::FloatModel;
+use crate::image_writer::{ImageWriter, TensorData};
+use crate::reference::Site;
+use calibrate::{Calibration, SiteStatistics};
+use linear::{Output, quantize_linear};
+use range::{Quantization, RangeMethod};
+use tailtune::image::{NO_LAYER, NormOrder, TensorKind};
+
+/// Why a model could not be quantized.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuantizeError {
+    /// Calibration ran on no input, or the model never computed this site.
+    #[error("calibration saw nothing of {0:?}: give it at least one clip")]
+    NotSeen(Site),
+    /// A range is not finite: the model overflows on the calibration data.
+    #[error(
+        "{0:?} is not finite on the calibration data: check the weights and the input features"
+    )]
+    NotFinite(Site),
+    /// A factor does not fit the fixed-point format.
+    #[error(
+        "{what} of block {layer}: its scale factor cannot be expressed in fixed point; the layer's weights or activations span too wide a range for int8"
+    )]
+    FixedPoint {
+        /// The operator.
+        what: &'static str,
+        /// Its block.
+        layer: u16,
+    },
+}
+
+/// How one tensor was quantized.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct SiteReport {
+    /// Encoder block, none for tensors of no block.
+    pub layer: Option<u16>,
+    /// What it is.
+    pub name: String,
+    /// Least value seen.
+    pub min: f32,
+    /// Greatest value seen.
+    pub max: f32,
+    /// Real value of one int8 step.
+    pub scale: f64,
+    /// How the range was chosen.
+    pub method: String,
+    /// Share of values that are clipped.
+    pub clipped: f64,
+}
+
+/// Everything that quantizing a model needs.
+pub(crate) struct Context<'m> {
+    pub model: &'m FloatModel,
+    pub calibration: &'m Calibration,
+    pub writer: ImageWriter,
+    pub report: Vec<SiteReport>,
+}
+
+/// How far above the calibrated range the int16 residual stream reaches: int16 has bits to spare.
+const RESIDUAL_HEADROOM: f64 = 2.0;
+
+impl Context<'_> {
+    pub fn seen(&self, site: Site) -> Result<&SiteStatistics, QuantizeError> {
+        let seen = self
+            .calibration
+            .get(site)
+            .ok_or(QuantizeError::NotSeen(site))?;
+        if !(seen.all.min.is_finite() && seen.all.max.is_finite()) {
+            return Err(QuantizeError::NotFinite(site));
+        }
+        Ok(seen)
+    }
+
+    /// Returns the int16 scale that holds these sites.
+    pub fn residual_scale(&self, sites: &[Site]) -> Result<f64, QuantizeError> {
+        let mut max = 1e-6f64;
+        for &site in sites {
+            max = max.max(self.seen(site)?.all.abs_max().into());
+        }
+        Ok(max * RESIDUAL_HEADROOM / 32767.0)
+    }
+
+    /// Chooses a site's int8 range and notes it in the report.
+    pub fn choose(
+        &mut self,
+        site: Site,
+        layer: u16,
+        name: &str,
+        symmetric: bool,
+        through: &dyn Fn(f32) -> f32,
+    ) -> Result<Quantization, QuantizeError> {
+        let seen = &self.seen(site)?.all;
+        let q = seen.choose(symmetric, through);
+        let report = SiteReport {
+            layer: (layer != NO_LAYER).then_some(layer),
+            name: name.to_owned(),
+            min: seen.min,
+            max: seen.max,
+            scale: q.scale,
+            method: q.method.to_string(),
+            clipped: seen.clipped(&q),
+        };
+        self.report.push(report);
+        Ok(q)
+    }
+}
+
+/// A quantized model, ready to be written.
+#[derive(Debug)]
+pub struct Quantized {
+    /// The image, to which provenance may be added.
+    pub writer: ImageWriter,
+    /// How each int8 tensor was quantized.
+    pub report: Vec<SiteReport>,
+}
+
+/// Quantizes `model` by what `calibration` saw of it.
+///
+/// # Errors
+/// [`QuantizeError`] names the site or the operator.
+pub fn quantize(model: &FloatModel, calibration: &Calibration) -> Result<Quantized, QuantizeError> {
+    let writer = ImageWriter::new(&model.config, &model.labels);
+    let mut context = Context {
+        model,
+        calibration,
+        writer,
+        report: Vec::new(),
+    };
+    let scales = residual_scales(&context)?;
+    embedding::quantize(&mut context, scales.embedded)?;
+    for (index, layer) in model.layers.iter().enumerate() {
+        block::quantize(&mut context, index, layer, &scales)?;
+    }
+    pool_and_head(&mut context, &scales)?;
+    Ok(Quantized {
+        writer: context.writer,
+        report: context.report,
+    })
+}
+
+/// The int16 scales of the residual stream.
+pub(crate) struct ResidualScales {
+    /// After the embedding.
+    pub embedded: f64,
+    /// Where each block's input and its attention sum live.
+    pub attention: Vec<f64>,
+    /// Where each block's feed-forward input and sum live.
+    pub feed_forward: Vec<f64>,
+    /// After the last block (and the final norm, if any).
+    pub last: f64,
+}
+
+/// Post-norm: each LayerNorm sets a new scale. Pre-norm: nothing rescales the stream, so one serves.
+fn residual_scales(c: &Context<'_>) -> Result<ResidualScales, QuantizeError> {
+    let n = c.model.layers.len();
+    let block_in = |l: usize| {
+        if l == 0 {
+            Site::Embedded
+        } else {
+            Site::BlockOut(l - 1)
+        }
+    };
+    if c.model.config.norm == NormOrder::Pre {
+        let mut sites = vec![Site::Embedded];
+        for l in 0..n {
+            sites.extend([Site::AttnResidual(l), Site::FfResidual(l)]);
+        }
+        let scale = c.residual_scale(&sites)?;
+        return Ok(ResidualScales {
+            embedded: scale,
+            attention: vec![scale; n],
+            feed_forward: vec![scale; n],
+            last: if c.model.final_norm.is_some() {
+                c.residual_scale(&[Site::Pooled])?
+            } else {
+                scale
+            },
+        });
+    }
+    let attention = (0..n).map(|l| c.residual_scale(&[block_in(l), Site::AttnResidual(l)]));
+    let attention: Vec<f64> = attention.collect::<Result<_, _>>()?;
+    let feed_forward = (0..n).map(|l| c.residual_scale(&[Site::FfInput(l), Site::FfResidual(l)]));
+    Ok(ResidualScales {
+        embedded: attention[0],
+        feed_forward: feed_forward.collect::<Result<_, _>>()?,
+        last: c.residual_scale(&[Site::BlockOut(n - 1)])?,
+        attention,
+    })
+}
+
+fn pool_and_head(c: &mut Context<'_>, scales: &ResidualScales) -> Result<(), QuantizeError> {
+    let model = c.model;
+    let stream = scales.attention.last().copied().unwrap_or(scales.last);
+    if let Some(norm) = &model.final_norm {
+        let data = linear::quantize_norm(norm, stream, scales.last, None, 0).ok_or(
+            QuantizeError::FixedPoint {
+                what: "final_norm",
+                layer: NO_LAYER,
+            },
+        )?;
+        c.writer.put(TensorKind::FinalNorm, NO_LAYER, data);
+    }
+    let pooled = c.choose(Site::Pooled, NO_LAYER, "pooled", false, &|x| x)?;
+    let factors = vec![scales.last / pooled.scale; model.config.d_model.into()];
+    let (mantissas, scaling) =
+        fixed::mantissas(&factors, 32768.0).ok_or(QuantizeError::FixedPoint {
+            what: "pooled",
+            layer: NO_LAYER,
+        })?;
+    let data = TensorData::new(&mantissas)
+        .scaling(scaling)
+        .output(pooled.scale, pooled.zero_point);
+    c.writer.put(TensorKind::Pooled, NO_LAYER, data);
+    if model.config.n_classes > 0 {
+        let logits = c.residual_scale(&[Site::Logits])?;
+        let output = Output {
+            scale: logits,
+            zero_point: 0,
+        };
+        let (weight, epilogue) = quantize_linear(&model.head, None, &pooled, &output).ok_or(
+            QuantizeError::FixedPoint {
+                what: "head",
+                layer: NO_LAYER,
+            },
+        )?;
+        c.writer.put(TensorKind::Head, NO_LAYER, weight);
+        c.writer.put(TensorKind::HeadEpilogue, NO_LAYER, epilogue);
+    }
+    Ok(())
+}
+
+/// Returns the quantization of a range that is not searched.
+pub(crate) fn min_max(low: f32, high: f32) -> Quantization {
+    Quantization::new(low, high, false, RangeMethod::MinMax)
+}

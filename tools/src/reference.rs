@@ -1,0 +1,280 @@
+//! The float forward, written from the formulas: what int8 is measured against, and what
+//! calibration watches through a [`Probe`].
+
+use crate::float_model::{Embedding, FloatModel, Layer, Linear, Norm};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
+use tailtune::image::{NormOrder, Pooling};
+
+/// A place in the model whose values calibration or a comparison may want. Blocks count from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Site {
+    /// Frames as they come in.
+    Input,
+    /// Sum of projection (or token), class token, position and segment.
+    EmbeddingSum,
+    /// The residual stream after the embedding and its norm.
+    Embedded,
+    /// What query, key and value projections read.
+    AttnInput(usize),
+    /// Queries.
+    Query(usize),
+    /// Keys.
+    Key(usize),
+    /// Values.
+    Value(usize),
+    /// Weighted values: what the output projection reads.
+    Context(usize),
+    /// The residual stream plus attention, before a post-norm.
+    AttnResidual(usize),
+    /// What the first feed-forward layer reads.
+    FfInput(usize),
+    /// Before the activation.
+    FfPre(usize),
+    /// After the activation.
+    FfHidden(usize),
+    /// The residual stream plus feed-forward, before a post-norm.
+    FfResidual(usize),
+    /// The residual stream after the block.
+    BlockOut(usize),
+    /// The pooled feature.
+    Pooled,
+    /// The head's output.
+    Logits,
+}
+
+/// Watches a forward.
+pub trait Probe {
+    /// Takes the values at `site`, `[rows, cols]` row-major.
+    fn record(&mut self, site: Site, values: &[f32], cols: usize);
+}
+
+/// Watches nothing.
+impl Probe for () {
+    fn record(&mut self, _: Site, _: &[f32], _: usize) {}
+}
+
+/// What the float model reads.
+#[derive(Debug, Clone, Copy)]
+pub enum FloatInput<'a> {
+    /// `[n, n_features]`, at most the model's `n_frames`.
+    Frames(&'a [f32]),
+    /// Token ids and, where the model has segments, segment ids.
+    Tokens {
+        /// `[n]`, each below `vocab_size`.
+        ids: &'a [u32],
+        /// `[n]` or empty.
+        segments: &'a [u8],
+    },
+}
+
+/// What the float model gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// `[d_model]`.
+    pub pooled: Vec<f32>,
+    /// `[n_classes]`.
+    pub logits: Vec<f32>,
+}
+
+/// Runs `model` on one input, whose kind and length whoever reads the data has checked.
+pub fn forward(model: &FloatModel, input: FloatInput<'_>, probe: &mut dyn Probe) -> Output {
+    let d = usize::from(model.config.d_model);
+    let mut x = embed(model, input, probe);
+    for (l, layer) in model.layers.iter().enumerate() {
+        block(model, layer, l, &mut x, probe);
+        probe.record(Site::BlockOut(l), &x, d);
+    }
+    if let Some(norm) = &model.final_norm {
+        normalise(norm, &mut x);
+    }
+    let rows = x.len() / d;
+    let pooled: Vec<f32> = match model.config.pooling {
+        Pooling::ClassToken | Pooling::First => x[..d].to_vec(),
+        Pooling::Mean => (0..d)
+            .map(|c| x.iter().skip(c).step_by(d).sum::<f32>() / rows as f32)
+            .collect(),
+    };
+    probe.record(Site::Pooled, &pooled, d);
+    let logits = linear(&model.head, &pooled);
+    if !logits.is_empty() {
+        probe.record(Site::Logits, &logits, logits.len());
+    }
+    Output { pooled, logits }
+}
+
+fn embed(model: &FloatModel, input: FloatInput<'_>, probe: &mut dyn Probe) -> Vec<f32> {
+    let d = usize::from(model.config.d_model);
+    let mut x = model.class_token.clone().unwrap_or_default();
+    match (&model.embedding, input) {
+        (Embedding::Frames { projection }, FloatInput::Frames(frames)) => {
+            probe.record(Site::Input, frames, projection.in_features);
+            x.extend(linear(projection, frames));
+        }
+        (
+            Embedding::Tokens { table, segments },
+            FloatInput::Tokens {
+                ids,
+                segments: ids2,
+            },
+        ) => {
+            for (i, &id) in ids.iter().enumerate() {
+                let at = x.len();
+                x.extend_from_slice(&table[id as usize * d..][..d]);
+                if let Some(&segment) = ids2.get(i) {
+                    add(&mut x[at..], &segments[usize::from(segment) * d..][..d]);
+                }
+            }
+        }
+        _ => panic!("the input's kind is checked where data is read"),
+    }
+    let len = x.len();
+    add(&mut x, &model.positions[..len]);
+    probe.record(Site::EmbeddingSum, &x, d);
+    if let Some(norm) = &model.embed_norm {
+        normalise(norm, &mut x);
+    }
+    probe.record(Site::Embedded, &x, d);
+    x
+}
+
+fn block(model: &FloatModel, layer: &Layer, l: usize, x: &mut [f32], probe: &mut dyn Probe) {
+    let (d, d_ff) = (
+        usize::from(model.config.d_model),
+        usize::from(model.config.d_ff),
+    );
+    let pre = model.config.norm == NormOrder::Pre;
+    let input_of = |norm: &Norm, x: &[f32]| {
+        let mut input = x.to_vec();
+        if pre {
+            normalise(norm, &mut input);
+        }
+        input
+    };
+    let input = input_of(&layer.norm1, x);
+    probe.record(Site::AttnInput(l), &input, d);
+    let (q, k, v) = (
+        linear(&layer.q, &input),
+        linear(&layer.k, &input),
+        linear(&layer.v, &input),
+    );
+    probe.record(Site::Query(l), &q, d);
+    probe.record(Site::Key(l), &k, d);
+    probe.record(Site::Value(l), &v, d);
+    let context = attention(&q, &k, &v, d, model.config.head_dim());
+    probe.record(Site::Context(l), &context, d);
+    add(x, &linear(&layer.o, &context));
+    probe.record(Site::AttnResidual(l), x, d);
+    if !pre {
+        normalise(&layer.norm1, x);
+    }
+    let input = input_of(&layer.norm2, x);
+    probe.record(Site::FfInput(l), &input, d);
+    let mut hidden = linear(&layer.ff1, &input);
+    probe.record(Site::FfPre(l), &hidden, d_ff);
+    for h in &mut hidden {
+        *h = model.activation.apply(*h);
+    }
+    probe.record(Site::FfHidden(l), &hidden, d_ff);
+    add(x, &linear(&layer.ff2, &hidden));
+    probe.record(Site::FfResidual(l), x, d);
+    if !pre {
+        normalise(&layer.norm2, x);
+    }
+}
+
+/// Multi-head scaled dot-product attention ("Attention Is All You Need", §3.2).
+fn attention(q: &[f32], k: &[f32], v: &[f32], d: usize, head_dim: usize) -> Vec<f32> {
+    let len = q.len() / d;
+    let mut context = vec![0.0; q.len()];
+    let mut scores = vec![0.0; len * len];
+    let scale = 1.0 / libm::sqrtf(head_dim as f32);
+    for column in (0..d).step_by(head_dim) {
+        let (q, k, v) = (&q[column..], &k[column..], &v[column..]);
+        gemm(
+            [len, head_dim, len],
+            scale,
+            (q, [d, 1]),
+            (k, [1, d]),
+            0.0,
+            (&mut scores, [len, 1]),
+        );
+        for row in scores.chunks_exact_mut(len) {
+            softmax(row);
+        }
+        let out = &mut context[column..];
+        gemm(
+            [len, len, head_dim],
+            1.0,
+            (&scores, [len, 1]),
+            (v, [d, 1]),
+            0.0,
+            (out, [d, 1]),
+        );
+    }
+    context
+}
+
+/// Replaces `row` by its softmax.
+pub fn softmax(row: &mut [f32]) {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for x in row.iter_mut() {
+        *x = libm::expf(*x - max);
+        sum += *x;
+    }
+    for x in row {
+        *x /= sum;
+    }
+}
+
+fn linear(linear: &Linear, input: &[f32]) -> Vec<f32> {
+    let (n, k) = (linear.out_features, linear.in_features);
+    let rows = input.len() / k.max(1);
+    let mut out = linear.bias.repeat(rows);
+    if n > 0 {
+        gemm(
+            [rows, k, n],
+            1.0,
+            (input, [k, 1]),
+            (&linear.weight, [1, k]),
+            1.0,
+            (&mut out, [n, 1]),
+        );
+    }
+    out
+}
+
+/// `c ← alpha · a · b + beta · c` for `a [m, k]`, `b [k, n]`, `c [m, n]`, each with its strides.
+fn gemm(
+    [m, k, n]: [usize; 3],
+    alpha: f32,
+    (a, sa): (&[f32], [usize; 2]),
+    (b, sb): (&[f32], [usize; 2]),
+    beta: f32,
+    (c, sc): (&mut [f32], [usize; 2]),
+) {
+    let shape = |rows: usize, cols: usize, s: [usize; 2]| (rows, cols).strides((s[0], s[1]));
+    let a = ArrayView2::from_shape(shape(m, k, sa), a).expect("a is as large as its shape");
+    let b = ArrayView2::from_shape(shape(k, n, sb), b).expect("b is as large as its shape");
+    let mut c = ArrayViewMut2::from_shape(shape(m, n, sc), c).expect("c is as large as its shape");
+    general_mat_mul(alpha, &a, &b, beta, &mut c);
+}
+
+fn normalise(norm: &Norm, x: &mut [f32]) {
+    let d = norm.gain.len();
+    for row in x.chunks_exact_mut(d) {
+        let mean = row.iter().sum::<f32>() / d as f32;
+        let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / d as f32;
+        let inverse = 1.0 / libm::sqrtf(variance + norm.eps);
+        for ((x, gain), bias) in row.iter_mut().zip(&norm.gain).zip(&norm.bias) {
+            *x = (*x - mean) * inverse * gain + bias;
+        }
+    }
+}
+
+fn add(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
