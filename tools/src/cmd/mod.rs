@@ -5,8 +5,8 @@
 
 mod adapt;
 mod boards;
-mod convert;
-mod eval;
+pub mod convert;
+pub mod eval;
 mod inspect;
 mod plan;
 mod source;
