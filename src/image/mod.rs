@@ -17,8 +17,8 @@
 
 mod config;
 mod error;
-mod header;
-mod tensor;
+pub mod header;
+pub mod tensor;
 
 pub use config::{
     Activation, ConfigRecord, InputKind, MAX_CLASSES, MAX_D_FF, MAX_D_MODEL, MAX_FEATURES,

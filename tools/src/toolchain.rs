@@ -115,11 +115,12 @@ impl Toolchain {
         if has_target(&sysroot, target) {
             return Ok(found(Way::Installed));
         }
-        let system_sysroot = system_compiler().map_err(|system| ToolchainError::NoTarget {
-            target: target.to_owned(),
-            sysroot: sysroot.clone(),
-            system,
-        })?;
+        let system_sysroot =
+            system_compiler(target).map_err(|system| ToolchainError::NoTarget {
+                target: target.to_owned(),
+                sysroot: sysroot.clone(),
+                system,
+            })?;
         let linker_dir = linker_dir(target, &[&sysroot, &system_sysroot])?;
         Ok(found(Way::System { linker_dir }))
     }
@@ -210,8 +211,8 @@ fn has_target(sysroot: &Path, target: &str) -> bool {
     })
 }
 
-/// The sysroot of the system's compiler, or what is wrong with it as the end of a sentence.
-fn system_compiler() -> Result<PathBuf, String> {
+/// The sysroot of the system's compiler, or why it does not serve, as the end of a sentence.
+fn system_compiler(target: &str) -> Result<PathBuf, String> {
     let path = Path::new(SYSTEM_RUSTC);
     let real = path
         .canonicalize()
@@ -224,6 +225,10 @@ fn system_compiler() -> Result<PathBuf, String> {
         return Err(format!(
             "is {version:?}, expected 1.{OLDEST_MINOR} or newer"
         ));
+    }
+    let known = ask(SYSTEM_RUSTC, &["--print", "target-list"]).unwrap_or_default();
+    if !known.lines().any(|line| line == target) {
+        return Err("does not know it either".to_owned());
     }
     let sysroot = sysroot(SYSTEM_RUSTC).map_err(|_| "names no sysroot".to_owned())?;
     let sources = sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml");
@@ -352,11 +357,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_target_is_refused_or_left_to_the_system_compiler() {
-        match Toolchain::find("no-such-target") {
-            Ok(toolchain) => assert!(!toolchain.is_installed()),
-            Err(ToolchainError::NoTarget { target, .. }) => assert_eq!(target, "no-such-target"),
-            Err(other) => assert!(matches!(other, ToolchainError::NoLinker { .. }), "{other}"),
-        }
+    fn an_unknown_target_is_refused_with_what_to_do() {
+        let error = Toolchain::find("no-such-target").unwrap_err();
+        assert!(matches!(error, ToolchainError::NoTarget { .. }), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("rustup target add no-such-target"),
+            "{error}"
+        );
     }
 }

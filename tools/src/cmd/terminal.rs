@@ -19,7 +19,7 @@ pub fn print(text: &str) -> Result<(), CommandError> {
 /// Writes one JSON object to standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json<T: serde::Serialize>(value: &T) -> Result<(), CommandError> {
     print(&serde_json::to_string_pretty(value)?)
 }
