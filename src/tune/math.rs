@@ -2,7 +2,8 @@
 //!
 //! `libm` is the exact path (errors below one unit in the last place), `micromath` the fast one
 //! (errors: exp 0.25 % and square root 6.1 % of the value, ln 0.12). Which one trained a tail is
-//! stored in the tail. No function here panics, whatever its argument.
+//! stored in the tail. On a Cortex-M4 with FPU the fast path is no faster (an exponential: 67
+//! instructions exact, about 100 fast). No function here panics, whatever its argument.
 
 use micromath::F32;
 

@@ -121,9 +121,12 @@ pub struct FloatModel {
 }
 
 impl FloatModel {
-    /// Returns the number of parameters.
+    /// Returns the number of parameters; a bias of zeros stands for none.
     pub fn parameters(&self) -> usize {
-        let linear = |l: &Linear| l.weight.len() + l.bias.len();
+        let linear = |l: &Linear| {
+            let bias = l.bias.iter().any(|b| *b != 0.0);
+            l.weight.len() + if bias { l.bias.len() } else { 0 }
+        };
         let norm = |n: &Norm| n.gain.len() + n.bias.len();
         let layer = |l: &Layer| {
             [&l.q, &l.k, &l.v, &l.o, &l.ff1, &l.ff2]

@@ -5,6 +5,7 @@ pub mod audio;
 pub mod board;
 pub mod cmd;
 pub mod data;
+pub mod emulator;
 pub mod float_model;
 pub mod image_file;
 pub mod image_writer;

@@ -1,2 +1,23 @@
-//! The application that every board shares.
+//! The application that every board shares: one job from boot to exit.
+//!
+//! ```text
+//! job        what to do and on which samples, as bytes: a file of the emulated board, a flash
+//!            region of a real one
+//! outcome    what was done, as bytes
+//! session    image → encoder → (tune → save | load) → answers
+//! ```
+//!
+//! A board lends it memory, flash and a [`Platform`]: where job bytes come from, where results go.
+//! Nothing here allocates or panics, whatever the image, the job or the flash hold.
+
 #![no_std]
+#![deny(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod job;
+pub mod outcome;
+mod session;
+
+pub use session::{AppError, Memory, Platform, PlatformError};

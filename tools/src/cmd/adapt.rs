@@ -88,7 +88,7 @@ impl Adapt {
         );
         let adapted = match &self.board {
             None => adapt(&int8, &run(&int8, &train)?, &run(&int8, &test)?, &schedule)?,
-            Some(name) => return Err(format!("{name}: TODO").into()),
+            Some(name) => super::on_board::adapt(name, &int8, &train, &test, &schedule)?,
         };
         if let Some(path) = &self.tail {
             crate::output::write_whole(path, &adapted.tail)?;

@@ -5,9 +5,11 @@
 
 mod adapt;
 mod boards;
-mod convert;
-mod eval;
+pub mod convert;
+mod demo;
+pub mod eval;
 mod inspect;
+mod on_board;
 mod plan;
 mod source;
 pub mod terminal;
@@ -32,6 +34,7 @@ enum Command {
     Adapt(adapt::Adapt),
     Inspect(inspect::Inspect),
     Boards(boards::Boards),
+    Demo(demo::Demo),
 }
 
 /// Any error of a command: what is printed is its whole chain.
@@ -60,6 +63,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Adapt(c) => c.run(),
         Command::Inspect(c) => c.run(),
         Command::Boards(c) => c.run(),
+        Command::Demo(c) => c.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,181 @@
+//! Tuning on the emulated board: what `adapt --board` and the demo share.
+
+use super::CommandError;
+use super::source;
+use crate::adapt::Adapted;
+use crate::board;
+use crate::data::Dataset;
+use crate::emulator::{Emulator, JobRequest, JobSample, outcome};
+use crate::int8::Int8Model;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::Path;
+use tailtune::tune::{Report, Schedule};
+use tailtune_app::job::Kind;
+use tailtune_app::outcome::Outcome;
+
+/// A job's data, quantized and labelled as the board takes it.
+pub struct Material {
+    /// Names of the classes that the image does not know, sorted.
+    pub added: Vec<String>,
+    /// The image's classes, then the added ones.
+    pub classes: Vec<String>,
+    /// What to learn from.
+    pub train: Vec<JobSample>,
+    /// What to measure on.
+    pub test: Vec<JobSample>,
+}
+
+impl Material {
+    /// Makes the features of both datasets and numbers their labels.
+    ///
+    /// # Errors
+    /// Data that cannot be read, or more classes than labels can number.
+    pub fn new(int8: &Int8Model, train: &Dataset, test: &Dataset) -> Result<Self, CommandError> {
+        let mut classes: Vec<String> = int8.image().labels().iter().map(str::to_owned).collect();
+        let mut added: Vec<String> = train.samples.iter().map(|s| s.label.clone()).collect();
+        added.retain(|label| !classes.contains(label));
+        added.sort();
+        added.dedup();
+        classes.extend(added.iter().cloned());
+        let front_end = source::front_end_of(int8.image().provenance())?;
+        let samples = |data: &Dataset| -> Result<Vec<JobSample>, CommandError> {
+            let inputs = int8.quantize(&data.features(front_end.as_ref())?)?;
+            let labels = data.samples.iter().map(|s| {
+                // A label that nobody knows is one that no class has.
+                let class = classes.iter().position(|c| *c == s.label);
+                class
+                    .and_then(|c| u16::try_from(c).ok())
+                    .unwrap_or(u16::MAX)
+            });
+            Ok(labels
+                .zip(inputs)
+                .map(|(label, values)| JobSample { label, values })
+                .collect())
+        };
+        Ok(Self {
+            train: samples(train)?,
+            test: samples(test)?,
+            added,
+            classes,
+        })
+    }
+
+    /// Returns the job.
+    pub fn request(&self, kind: Kind, schedule: &Schedule) -> JobRequest<'_> {
+        JobRequest {
+            kind,
+            added: &self.added,
+            train: if kind == Kind::Adapt {
+                &self.train
+            } else {
+                &[]
+            },
+            test: &self.test,
+            schedule: *schedule,
+        }
+    }
+}
+
+/// Runs an adapt or evaluate job in a new emulator process, with progress.
+///
+/// # Errors
+/// As [`Emulator::run`].
+pub fn run(
+    emulator: &Emulator,
+    dir: &Path,
+    int8: &Int8Model,
+    request: &JobRequest<'_>,
+) -> Result<(Outcome, Vec<u8>), CommandError> {
+    let mut console = Console::default();
+    let bytes = emulator.run(dir, int8.bytes(), &request.bytes(), &mut |line| {
+        console.line(line)
+    })?;
+    console.end();
+    Ok(outcome(&bytes)?)
+}
+
+/// Tunes on the board of this name, with a flash of its own.
+///
+/// # Errors
+/// A board that is not emulated, or anything on the way to the result.
+pub fn adapt(
+    name: &str,
+    int8: &Int8Model,
+    train: &Dataset,
+    test: &Dataset,
+    schedule: &Schedule,
+) -> Result<Adapted, CommandError> {
+    let board = board::find(name)?;
+    eprintln!("building the firmware of {name}");
+    let emulator = Emulator::build(&board)?;
+    let material = Material::new(int8, train, test)?;
+    let dir = tempfile::tempdir()?;
+    let (o, tail) = run(
+        &emulator,
+        dir.path(),
+        int8,
+        &material.request(Kind::Adapt, schedule),
+    )?;
+    let share = |right: u32| f64::from(right) / f64::from(o.test.get().max(1));
+    Ok(Adapted {
+        classes: material.classes,
+        accuracy_before: share(o.right_before.get()),
+        accuracy_after: share(o.right_after.get()),
+        report: Report {
+            epochs: o.epochs.get(),
+            steps: o.steps.get(),
+            first_loss: o.first_loss.get(),
+            last_loss: o.last_loss.get(),
+        },
+        tail,
+    })
+}
+
+/// Shows the firmware's lines: `PHASE DONE/TOTAL` as a bar, or a line a phase where there is no
+/// terminal; anything else as it is.
+#[derive(Default)]
+struct Console {
+    phase: String,
+    bar: Option<ProgressBar>,
+}
+
+impl Console {
+    fn line(&mut self, line: &str) {
+        let Some((phase, done, total)) = progress_of(line) else {
+            eprintln!("  device: {line}");
+            return;
+        };
+        if phase != self.phase {
+            self.end();
+            self.phase = phase.to_owned();
+            if std::io::stderr().is_terminal() {
+                let bar = ProgressBar::new(total);
+                let style = "  device: {msg:16} [{bar:30}] {pos}/{len}, {eta} left";
+                if let Ok(style) = ProgressStyle::with_template(style) {
+                    bar.set_style(style);
+                }
+                bar.set_message(phase.to_owned());
+                self.bar = Some(bar);
+            } else {
+                eprintln!("  device: {phase} ({total})");
+            }
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish();
+        }
+    }
+}
+
+/// Splits `PHASE DONE/TOTAL`.
+fn progress_of(line: &str) -> Option<(&str, u64, u64)> {
+    let (phase, numbers) = line.rsplit_once(' ')?;
+    let (done, total) = numbers.split_once('/')?;
+    Some((phase, done.parse().ok()?, total.parse().ok()?))
+}

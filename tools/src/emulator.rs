@@ -1,0 +1,343 @@
+//! The emulated board: builds its firmware, runs jobs on it, one emulator process each.
+//!
+//! A run gets the firmware, the image, the job and the file that is the board's flash, and nothing
+//! else: starting it again with the same flash file is a reset.
+
+use crate::board::Board;
+use crate::toolchain::{Toolchain, ToolchainError};
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tailtune::image::Image;
+use tailtune::tune::Schedule;
+use tailtune_app::job::{Job, Kind};
+use tailtune_app::outcome::Outcome;
+
+/// Why a job was not done on the emulated board.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmulatorError {
+    /// The board is real.
+    #[error("board {0} is not emulated here; boards whose name starts with qemu- are")]
+    NotEmulated(String),
+    /// The firmware's sources are not there.
+    #[error("{}: the board's firmware is not there; run tailtune from a clone of its repository", .0.display())]
+    NoSources(PathBuf),
+    /// No way to build for the board.
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    /// The firmware does not build.
+    #[error("the firmware of {board} does not build; the messages above say why")]
+    Build {
+        /// The board.
+        board: String,
+    },
+    /// A program cannot be started.
+    #[error("{program} cannot be started: {source}; `cargo demo` installs what is missing")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of a run cannot be written or read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The firmware gave up.
+    #[error("the firmware ended with {status}; its last lines:\n{console}")]
+    Firmware {
+        /// The emulator's exit status.
+        status: String,
+        /// What the firmware printed last.
+        console: String,
+    },
+    /// The firmware did not end in time.
+    #[error("the firmware did not end within {0:?}; its last lines:\n{1}")]
+    TimedOut(Duration, String),
+    /// The result is not what the job asks for.
+    #[error("the firmware's result is malformed: {0}")]
+    Result(String),
+}
+
+/// One labelled input of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSample {
+    /// Its class.
+    pub label: u16,
+    /// int8 frames.
+    pub values: Vec<i8>,
+}
+
+/// What a board is to do.
+#[derive(Debug, Clone)]
+pub struct JobRequest<'a> {
+    /// Infer, adapt or evaluate.
+    pub kind: Kind,
+    /// Names of the classes that are added.
+    pub added: &'a [String],
+    /// What to learn from.
+    pub train: &'a [JobSample],
+    /// What to measure on.
+    pub test: &'a [JobSample],
+    /// How to tune.
+    pub schedule: Schedule,
+}
+
+impl JobRequest<'_> {
+    /// Returns the job's bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut names = Vec::new();
+        for name in self.added {
+            names.push(name.len() as u8);
+            names.extend_from_slice(name.as_bytes());
+        }
+        let first = self.train.first().or(self.test.first());
+        let job = Job {
+            kind: self.kind,
+            train: self.train.len() as u32,
+            test: self.test.len() as u32,
+            sample_len: first.map_or(0, |s| s.values.len() as u32),
+            names_len: names.len() as u32,
+            schedule: self.schedule,
+        };
+        let mut bytes = job.emit().to_vec();
+        bytes.extend(names);
+        for sample in self.train.iter().chain(self.test) {
+            bytes.extend(sample.label.to_le_bytes());
+            bytes.extend(sample.values.iter().map(|&v| v as u8));
+        }
+        bytes
+    }
+}
+
+/// An emulated board with its firmware.
+#[derive(Debug, Clone)]
+pub struct Emulator {
+    board: Board,
+    firmware: PathBuf,
+}
+
+impl Emulator {
+    /// Builds the board's firmware.
+    ///
+    /// # Errors
+    /// [`EmulatorError`].
+    pub fn build(board: &Board) -> Result<Self, EmulatorError> {
+        if !board.name.starts_with("qemu-") {
+            return Err(EmulatorError::NotEmulated(board.name.clone()));
+        }
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        let dir = root.join("boards").join(&board.name);
+        if !dir.join("Cargo.toml").is_file() {
+            return Err(EmulatorError::NoSources(dir));
+        }
+        let toolchain = Toolchain::find(&board.target)?;
+        let mut command = toolchain.cargo(&dir);
+        // Cargo takes its arguments' options after the subcommand as well as before it.
+        command.args(["build", "--release"]);
+        if !std::io::stderr().is_terminal() {
+            command.arg("--quiet");
+        }
+        let start = |source| EmulatorError::Start {
+            program: "cargo".into(),
+            source,
+        };
+        if !command
+            .stdout(Stdio::null())
+            .status()
+            .map_err(start)?
+            .success()
+        {
+            return Err(EmulatorError::Build {
+                board: board.name.clone(),
+            });
+        }
+        let firmware = root
+            .join("target/boards")
+            .join(&board.target)
+            .join("release")
+            .join(&board.name);
+        Ok(Self {
+            board: board.clone(),
+            firmware,
+        })
+    }
+
+    /// Returns the firmware's ELF file.
+    pub fn firmware(&self) -> &Path {
+        &self.firmware
+    }
+
+    /// Runs a job in a new emulator process; `dir` keeps the flash from one run to the next.
+    /// `line` is called with every line that the firmware prints.
+    ///
+    /// # Errors
+    /// [`EmulatorError`].
+    pub fn run(
+        &self,
+        dir: &Path,
+        image: &[u8],
+        job: &[u8],
+        line: &mut dyn FnMut(&str),
+    ) -> Result<Vec<u8>, EmulatorError> {
+        let io = |path: &Path, source| EmulatorError::Io {
+            path: path.into(),
+            source,
+        };
+        for (name, bytes) in [("model.bin", image), ("job.bin", job)] {
+            let path = dir.join(name);
+            std::fs::write(&path, bytes).map_err(|e| io(&path, e))?;
+        }
+        let result = dir.join("result.bin");
+        match std::fs::remove_file(&result) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&result, e)),
+            _ => {}
+        }
+        let firmware = std::fs::canonicalize(&self.firmware).map_err(|e| io(&self.firmware, e))?;
+        let mut command = Command::new("qemu-system-arm");
+        command
+            .current_dir(dir)
+            .args(["-machine", &self.board.chip, "-cpu", "cortex-m4"]);
+        command.args(["-nographic", "-monitor", "none", "-serial", "none"]);
+        command.args(["-semihosting-config", "enable=on,target=native"]);
+        let loader = format!(
+            "loader,file=model.bin,addr={:#x},force-raw=on",
+            self.board.model_address
+        );
+        command
+            .args(["-device", &loader])
+            .arg("-kernel")
+            .arg(firmware);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let start = |source| EmulatorError::Start {
+            program: "qemu-system-arm".into(),
+            source,
+        };
+        let child = command.spawn().map_err(start)?;
+        watch(child, line)?;
+        std::fs::read(&result).map_err(|e| io(&result, e))
+    }
+}
+
+/// Lines of the firmware that an error repeats.
+const LAST_LINES: usize = 8;
+
+/// Longest silence of a firmware: an inference of a large model takes seconds.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// Sends each line of a pipe until it ends.
+fn follow(pipe: impl Read + Send + 'static, send: Sender<String>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                break;
+            }
+        }
+    })
+}
+
+/// Follows the console until the emulator ends; ends it after a long silence.
+fn watch(mut child: Child, line: &mut dyn FnMut(&str)) -> Result<(), EmulatorError> {
+    let (send, receive) = std::sync::mpsc::channel();
+    // What the firmware prints comes out on one, what the emulator has to say on the other.
+    let (console, complaints) = (child.stdout.take(), child.stderr.take());
+    let readers = [
+        console.map(|c| follow(c, send.clone())),
+        complaints.map(|c| follow(c, send)),
+    ];
+    let mut last = VecDeque::new();
+    let started = Instant::now();
+    loop {
+        match receive.recv_timeout(SILENCE) {
+            Ok(text) => {
+                line(&text);
+                if last.len() == LAST_LINES {
+                    last.pop_front();
+                }
+                last.push_back(text);
+            }
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                let console = last.into_iter().collect::<Vec<_>>().join("\n");
+                return Err(EmulatorError::TimedOut(started.elapsed(), console));
+            }
+        }
+    }
+    for reader in readers.into_iter().flatten() {
+        let _ = reader.join();
+    }
+    let start = |source| EmulatorError::Start {
+        program: "qemu-system-arm".into(),
+        source,
+    };
+    let status = child.wait().map_err(start)?;
+    if status.success() {
+        return Ok(());
+    }
+    let console = last.into_iter().collect::<Vec<_>>().join("\n");
+    Err(EmulatorError::Firmware {
+        status: status.to_string(),
+        console,
+    })
+}
+
+/// The logits of one sample, twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InferResult {
+    /// By the whole forward.
+    pub whole: Vec<i16>,
+    /// By the forward in steps.
+    pub steps: Vec<i16>,
+}
+
+/// Reads the result of an infer job.
+///
+/// # Errors
+/// [`EmulatorError::Result`].
+pub fn infer_results(bytes: &[u8], image: &Image<'_>) -> Result<Vec<InferResult>, EmulatorError> {
+    let n = image.labels().len();
+    if n == 0 || !bytes.len().is_multiple_of(4 * n) {
+        return Err(EmulatorError::Result(format!(
+            "{} bytes for {n} classes",
+            bytes.len()
+        )));
+    }
+    let logits = |b: &[u8]| {
+        b.chunks_exact(2)
+            .map(|b| i16::from_le_bytes([b[0], b[1]]))
+            .collect()
+    };
+    let one = |b: &[u8]| InferResult {
+        whole: logits(&b[..2 * n]),
+        steps: logits(&b[2 * n..]),
+    };
+    Ok(bytes.chunks_exact(4 * n).map(one).collect())
+}
+
+/// Reads the result of an adapt or evaluate job: its record and the tail.
+///
+/// # Errors
+/// [`EmulatorError::Result`].
+pub fn outcome(bytes: &[u8]) -> Result<(Outcome, Vec<u8>), EmulatorError> {
+    match Outcome::parse(bytes) {
+        Some((outcome, tail)) => Ok((*outcome, tail.to_vec())),
+        None => Err(EmulatorError::Result(format!(
+            "{} bytes are no record",
+            bytes.len()
+        ))),
+    }
+}

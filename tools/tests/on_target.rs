@@ -1,0 +1,226 @@
+//! The emulated board against the host, bit by bit. These tests need the thumbv7em target and
+//! qemu-system-arm: `cargo verify` runs them.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
+use tailtune::tune::Schedule;
+use tailtune_app::job::Kind;
+use tailtune_tools::adapt::{Sample, adapt};
+use tailtune_tools::board;
+use tailtune_tools::emulator::{
+    Emulator, EmulatorError, JobRequest, JobSample, infer_results, outcome,
+};
+use tailtune_tools::int8::Int8Model;
+use tailtune_tools::synthetic::{self, Random, SyntheticInput};
+
+const CONFIG: ModelConfig = ModelConfig {
+    n_layers: 2,
+    d_model: 24,
+    n_heads: 3,
+    d_ff: 40,
+    seq_len: 11,
+    n_classes: 5,
+    input: InputKind::Frames {
+        n_frames: 10,
+        n_features: 7,
+    },
+    class_token: true,
+    norm: NormOrder::Post,
+    activation: Activation::Gelu,
+    pooling: Pooling::ClassToken,
+    embed_norm: false,
+    final_norm: false,
+};
+
+fn emulator() -> &'static Emulator {
+    static EMULATOR: OnceLock<Emulator> = OnceLock::new();
+    EMULATOR.get_or_init(|| {
+        let board = board::find("qemu-mps2-an386").expect("the emulated board is known");
+        Emulator::build(&board).expect("its firmware builds")
+    })
+}
+
+fn model(config: &ModelConfig, seed: u64) -> Int8Model {
+    let float = synthetic::model(config, seed);
+    let quantized = synthetic::quantized(&float, 50, seed).expect("quantizes");
+    Int8Model::new(quantized.writer.finish().expect("writes")).expect("parses")
+}
+
+/// Inputs that lie in `classes` clusters, so that there is something to learn.
+fn inputs(int8: &Int8Model, n: usize, classes: usize, seed: u64) -> Vec<Vec<i8>> {
+    let config = int8.config();
+    let frames = |r: &mut Random| match synthetic::input(&config, config.max_input_len(), r) {
+        SyntheticInput::Frames(frames) => frames,
+        SyntheticInput::Tokens(..) => panic!("the test's models read frames"),
+    };
+    let centres: Vec<_> = (0..classes)
+        .map(|c| frames(&mut Random::new(1000 + c as u64)))
+        .collect();
+    let r = &mut Random::new(seed);
+    let one = |i: usize, r: &mut Random| {
+        let noise = frames(r);
+        centres[i % classes]
+            .iter()
+            .zip(&noise)
+            .map(|(c, x)| c + 0.2 * x)
+            .collect()
+    };
+    let floats: Vec<Vec<f32>> = (0..n).map(|i| one(i, r)).collect();
+    int8.quantize(&floats).expect("finite")
+}
+
+fn run(dir: &Path, int8: &Int8Model, request: &JobRequest<'_>) -> Result<Vec<u8>, EmulatorError> {
+    emulator().run(dir, int8.bytes(), &request.bytes(), &mut |_| ())
+}
+
+fn labelled(inputs: &[Vec<i8>], classes: usize, first: u16) -> Vec<JobSample> {
+    let sample = |(i, values): (usize, &Vec<i8>)| JobSample {
+        label: first + (i % classes) as u16,
+        values: values.clone(),
+    };
+    inputs.iter().enumerate().map(sample).collect()
+}
+
+fn infer<'a>(test: &'a [JobSample]) -> JobRequest<'a> {
+    JobRequest {
+        kind: Kind::Infer,
+        added: &[],
+        train: &[],
+        test,
+        schedule: Schedule::default(),
+    }
+}
+
+#[test]
+#[ignore = "needs the thumbv7em target and qemu-system-arm"]
+fn logits_are_the_hosts() {
+    let pre = ModelConfig {
+        norm: NormOrder::Pre,
+        final_norm: true,
+        pooling: Pooling::Mean,
+        activation: Activation::Relu,
+        d_model: 15,
+        d_ff: 13,
+        n_heads: 5,
+        ..CONFIG
+    };
+    for (seed, config) in [(1, CONFIG), (2, pre)] {
+        let int8 = model(&config, seed);
+        let inputs = inputs(&int8, 6, 3, 4);
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = run(dir.path(), &int8, &infer(&labelled(&inputs, 3, 0))).unwrap();
+        let found = infer_results(&bytes, &int8.image()).unwrap();
+        let want = int8.run(&inputs, &|| ()).unwrap();
+        assert_eq!(found.len(), want.len());
+        for (found, want) in found.iter().zip(&want) {
+            assert_eq!(found.whole, want.logits);
+            assert_eq!(found.steps, want.logits);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the thumbv7em target and qemu-system-arm"]
+fn tuning_is_the_hosts_and_survives_resets() {
+    let int8 = model(&CONFIG, 3);
+    let added: Vec<String> = ["neu", "zoom in", "صفر"].map(String::from).to_vec();
+    let train = labelled(&inputs(&int8, 30, 3, 5), 3, 5);
+    let test = labelled(&inputs(&int8, 15, 3, 6), 3, 5);
+    let schedule = Schedule {
+        epochs: 12,
+        ..Schedule::default()
+    };
+    let request = JobRequest {
+        kind: Kind::Adapt,
+        added: &added,
+        train: &train,
+        test: &test,
+        schedule,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (first, tail) = outcome(&run(dir.path(), &int8, &request).unwrap()).unwrap();
+
+    // The host, by the same steps.
+    let samples = |samples: &[JobSample]| -> Vec<Sample> {
+        let values: Vec<Vec<i8>> = samples.iter().map(|s| s.values.clone()).collect();
+        let outputs = int8.run(&values, &|| ()).unwrap();
+        let label = |s: &JobSample| added[usize::from(s.label) - 5].clone();
+        outputs
+            .into_iter()
+            .zip(samples)
+            .map(|(output, s)| Sample {
+                output,
+                label: label(s),
+            })
+            .collect()
+    };
+    let host = adapt(&int8, &samples(&train), &samples(&test), &schedule).unwrap();
+    assert_eq!(
+        tail, host.tail,
+        "the device's parameters are the host's, bit by bit"
+    );
+    assert_eq!(
+        first.right_after.get(),
+        (host.accuracy_after * 15.0).round() as u32
+    );
+    assert_eq!((first.right_before.get(), first.steps.get()), (0, 12 * 30));
+    assert!(first.right_after.get() >= 12, "{} of 15", first.right_after);
+
+    // A reset: a new process that gets the firmware, the image and the flash.
+    let request = JobRequest {
+        kind: Kind::Evaluate,
+        train: &[],
+        ..request
+    };
+    let (second, loaded) = outcome(&run(dir.path(), &int8, &request).unwrap()).unwrap();
+    assert_eq!(loaded, tail);
+    assert_eq!(second.right_after, first.right_after);
+    assert_eq!(second.sequence, first.sequence);
+
+    // The tail of this model is not another's.
+    let other = model(&CONFIG, 4);
+    let refused = run(dir.path(), &other, &request).unwrap_err().to_string();
+    assert!(refused.contains("WrongModel"), "{refused}");
+
+    // A second tune goes to the other slot; the newest counts.
+    let again = JobRequest {
+        kind: Kind::Adapt,
+        train: &train,
+        ..request.clone()
+    };
+    let (third, _) = outcome(&run(dir.path(), &int8, &again).unwrap()).unwrap();
+    assert_ne!(third.slot, first.slot);
+    assert_eq!(third.sequence.get(), first.sequence.get() + 1);
+    let (fourth, _) = outcome(&run(dir.path(), &int8, &request).unwrap()).unwrap();
+    assert_eq!(fourth.sequence, third.sequence);
+}
+
+#[test]
+#[ignore = "needs the thumbv7em target and qemu-system-arm"]
+fn failures_say_why() {
+    let int8 = model(&CONFIG, 3);
+    let test = labelled(&inputs(&int8, 2, 2, 7), 2, 0);
+    let dir = tempfile::tempdir().unwrap();
+    let request = JobRequest {
+        kind: Kind::Evaluate,
+        ..infer(&test)
+    };
+    let message = |result: Result<Vec<u8>, EmulatorError>| result.unwrap_err().to_string();
+    assert!(message(run(dir.path(), &int8, &request)).contains("Empty"));
+    let broken = &int8.bytes()[..1000];
+    let result = emulator().run(dir.path(), broken, &infer(&test).bytes(), &mut |_| ());
+    assert!(message(result).contains("damaged image"));
+    let result = emulator().run(
+        dir.path(),
+        int8.bytes(),
+        b"not a job at all, but long enough for a header....",
+        &mut |_| (),
+    );
+    assert!(message(result).contains("no job"));
+    let short = [JobSample {
+        label: 0,
+        values: vec![0; 3],
+    }];
+    assert!(message(run(dir.path(), &int8, &infer(&short))).contains("multiples of 7"));
+}
