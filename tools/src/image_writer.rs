@@ -119,8 +119,7 @@ impl ImageWriter {
 
     /// Adds a `key=value` line to the provenance.
     pub fn provenance(&mut self, key: &str, value: &str) {
-        self.provenance
-            .push_str(&format!("{key}={}\n", value.replace('\n', " ")));
+        self.provenance.push_str(&provenance_line(key, value));
     }
 
     /// Gives a tensor ([`tailtune::image::NO_LAYER`] for one of no block).
@@ -222,6 +221,23 @@ impl ImageWriter {
         Image::parse(&image).map_err(WriteError::Refused)?;
         Ok(image)
     }
+}
+
+/// Returns a line of the provenance.
+pub fn provenance_line(key: &str, value: &str) -> String {
+    format!("{key}={}\n", value.replace('\n', " "))
+}
+
+/// Returns the bytes of an image before it is made.
+pub fn image_len(config: &ModelConfig, labels: &[String], provenance: &str) -> usize {
+    let align = |n: usize| n.next_multiple_of(TENSOR_ALIGNMENT as usize);
+    let layout = Layout::new(config);
+    let mut len = HEADER_LEN + layout.len() * size_of::<TensorEntry>();
+    for spec in layout.iter() {
+        len = align(len) + spec.len_bytes() as usize;
+    }
+    len += labels.iter().map(|label| 1 + label.len()).sum::<usize>();
+    align(len + provenance.len())
 }
 
 fn entry(spec: &TensorSpec, data: &TensorData, offset: usize) -> TensorEntry {

@@ -62,15 +62,34 @@ pub struct Placement {
     pub uf2_family: Option<u32>,
 }
 
+impl Placement {
+    /// Checks that an image for this board can take the form of `path`, before any work.
+    ///
+    /// # Errors
+    /// [`OutputError::Extension`] or [`OutputError::NoUf2`].
+    pub fn takes(&self, path: &Path) -> Result<(), OutputError> {
+        match extension(path).as_deref() {
+            Some("bin" | "hex" | "elf") => Ok(()),
+            Some("uf2") if self.uf2_family.is_some() => Ok(()),
+            Some("uf2") => Err(OutputError::NoUf2 {
+                path: path.into(),
+                board: self.board.clone(),
+            }),
+            _ => Err(OutputError::Extension(path.into())),
+        }
+    }
+}
+
+fn extension(path: &Path) -> Option<String> {
+    let extension = path.extension()?.to_str()?;
+    Some(extension.to_ascii_lowercase())
+}
+
 /// Writes `image` to `path` in the form of its extension.
 ///
 /// # Errors
 /// [`OutputError`] names the file.
 pub fn write_image(path: &Path, image: &[u8], place: &Placement) -> Result<(), OutputError> {
-    let extension = path
-        .extension()
-        .and_then(|e| e.to_str())
-        .map(str::to_ascii_lowercase);
     let form = |reason: String| OutputError::Form {
         path: path.into(),
         reason,
@@ -91,7 +110,7 @@ pub fn write_image(path: &Path, image: &[u8], place: &Placement) -> Result<(), O
         );
         return Err(form(reason));
     }
-    let bytes = match extension.as_deref() {
+    let bytes = match extension(path).as_deref() {
         Some("bin") => image.to_vec(),
         Some("hex") => intel_hex(image, place.address).map_err(form)?.into_bytes(),
         Some("uf2") => {

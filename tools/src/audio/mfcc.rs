@@ -56,14 +56,20 @@ impl FrontEndConfig {
         (self.clip_len - self.window_len) / self.hop_len + 1
     }
 
-    /// Returns whether every number makes sense together with the others.
+    /// Returns whether every number makes sense together with the others, and none asks for more
+    /// memory than a front end has reason to.
     pub fn is_sound(&self) -> bool {
+        const MAX_CLIP: usize = 1 << 24;
+        const MAX_FFT: usize = 1 << 16;
+        const MAX_BANDS: usize = 1 << 12;
         let nyquist = f64::from(self.sample_rate) / 2.0;
         self.window_len > 0
             && self.hop_len > 0
             && self.window_len <= self.clip_len
+            && self.clip_len <= MAX_CLIP
             && self.window_len <= self.fft_len
-            && self.mel_bins > 0
+            && (2..=MAX_FFT).contains(&self.fft_len)
+            && (1..=MAX_BANDS).contains(&self.mel_bins)
             && (1..=self.mel_bins).contains(&self.n_features)
             && 0.0 <= self.mel_lower
             && self.mel_lower < self.mel_upper

@@ -18,6 +18,14 @@ pub enum WavError {
     /// It holds no sample.
     #[error("{}: it holds no sound", .0.display())]
     Empty(PathBuf),
+    /// A sample rate that no recording has.
+    #[error("{}: {found} samples a second; 1000 to 1000000 are expected: is the header damaged?", path.display())]
+    Rate {
+        /// The file.
+        path: PathBuf,
+        /// Its rate.
+        found: u32,
+    },
     /// A float sample is NaN or infinite.
     #[error("{}: sample {index} is not a finite number", path.display())]
     NotFinite {
@@ -39,6 +47,12 @@ pub fn read_wav(path: &Path, rate: u32) -> Result<Vec<f32>, WavError> {
     };
     let mut reader = hound::WavReader::open(path).map_err(wav)?;
     let spec = reader.spec();
+    if !(1_000..=1_000_000).contains(&spec.sample_rate) {
+        return Err(WavError::Rate {
+            path: path.into(),
+            found: spec.sample_rate,
+        });
+    }
     let samples: Result<Vec<f32>, hound::Error> = match spec.sample_format {
         hound::SampleFormat::Float => reader.samples::<f32>().collect(),
         hound::SampleFormat::Int => {

@@ -1,8 +1,8 @@
 //! `tailtune adapt`: tail tuning on the host, or the same on the emulated board.
 
-use super::CommandError;
 use super::source::{self, Silence};
 use super::terminal::{percent, print, print_json, progress};
+use super::{CommandError, wrong_call};
 use crate::adapt::{Adapted, Sample, adapt};
 use crate::data::Dataset;
 use crate::int8::Int8Model;
@@ -71,13 +71,6 @@ enum MethodName {
 impl Adapt {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let MethodName::Softmax = self.method;
-        let int8 = Int8Model::read(&self.image)?;
-        let (train, test) = self.split()?;
-        eprintln!(
-            "{} samples to learn from, {} to measure on",
-            train.samples.len(),
-            test.samples.len()
-        );
         let schedule = Schedule {
             epochs: self.epochs,
             learning_rate: self.learning_rate,
@@ -85,7 +78,14 @@ impl Adapt {
             weight_decay: self.weight_decay,
             seed: self.seed,
         };
-        schedule.validate()?;
+        schedule.validate().map_err(wrong_call)?;
+        let int8 = Int8Model::read(&self.image)?;
+        let (train, test) = self.split(&int8)?;
+        eprintln!(
+            "{} samples to learn from, {} to measure on",
+            train.samples.len(),
+            test.samples.len()
+        );
         let adapted = match &self.board {
             None => adapt(&int8, &run(&int8, &train)?, &run(&int8, &test)?, &schedule)?,
             Some(name) => super::on_board::adapt(name, &int8, &train, &test, &schedule)?,
@@ -97,9 +97,12 @@ impl Adapt {
     }
 
     /// Returns what to learn from and what to measure on: no sample is in both.
-    fn split(&self) -> Result<(Dataset, Dataset), CommandError> {
+    fn split(&self, int8: &Int8Model) -> Result<(Dataset, Dataset), CommandError> {
         let mut train = source::open(&self.train, self.speaker.as_deref(), Silence::Clips)?;
         let mut test = source::open(&self.test, self.speaker.as_deref(), Silence::Clips)?;
+        let labels: Vec<String> = int8.image().labels().iter().map(str::to_owned).collect();
+        train.name_classes(&labels);
+        test.name_classes(&labels);
         if let Some(shots) = self.shots {
             let picked = train.pick_shots(shots as usize, self.seed.into())?;
             train.samples = picked
@@ -169,7 +172,8 @@ impl Adapt {
 /// Runs the encoder over a dataset.
 fn run(int8: &Int8Model, data: &Dataset) -> Result<Vec<Sample>, CommandError> {
     let front_end = source::front_end_of(int8.image().provenance())?;
-    let inputs = int8.quantize(&data.features(front_end.as_ref())?)?;
+    let clips = source::features(data, front_end.as_ref(), &int8.config())?;
+    let inputs = int8.quantize(&clips)?;
     let bar = progress("int8, clips", inputs.len());
     let outputs = int8.run(&inputs, &|| bar.inc(1))?;
     bar.finish_and_clear();

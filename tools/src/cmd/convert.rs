@@ -2,7 +2,7 @@
 
 use super::source::{self, Silence};
 use super::terminal::{kib, percent, print, print_json, progress, table};
-use super::{CommandError, eval};
+use super::{CommandError, eval, wrong_call};
 use crate::audio::FrontEnd;
 use crate::board::{self, Board};
 use crate::float_model::FloatModel;
@@ -23,8 +23,8 @@ pub struct Convert {
     /// A model directory: config.json and model.safetensors
     model: PathBuf,
     /// The board (see `tailtune boards`)
-    #[arg(long)]
-    board: String,
+    #[arg(long, value_parser = board::find)]
+    board: Board,
     /// Data to calibrate on: a folder with one sub-folder a class, a CSV manifest, or safetensors
     #[arg(long, value_name = "DATA")]
     calibrate: PathBuf,
@@ -41,7 +41,14 @@ const NOISE_CLIPS: usize = 32;
 
 impl Convert {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        let board = board::find(&self.board)?;
+        let board = &self.board;
+        let place = Placement {
+            board: board.name.clone(),
+            address: board.model_address,
+            capacity: board.model_bytes as usize,
+            uf2_family: board.uf2_family,
+        };
+        place.takes(&self.output).map_err(wrong_call)?;
         let model = read_model(&self.model)?;
         eprintln!(
             "{}: {} parameters",
@@ -50,18 +57,12 @@ impl Convert {
         );
         let data = source::open(&self.calibrate, None, Silence::Clips)?;
         let front_end = model.front_end.as_ref().map(FrontEnd::new);
-        let mut clips = data.features(front_end.as_ref())?;
+        let mut clips = source::features(&data, front_end.as_ref(), &model.config)?;
         if let Some(front_end) = &front_end {
             // Silence is what a microphone hears most: calibration must have seen it.
             clips.push(front_end.silence());
         }
-        let (int8, quantized) = quantized(&model, &clips, &board)?;
-        let place = Placement {
-            board: board.name.clone(),
-            address: board.model_address,
-            capacity: board.model_bytes as usize,
-            uf2_family: board.uf2_family,
-        };
+        let (int8, quantized) = quantized(&model, &clips, board)?;
         let step = clips.len().div_ceil(NOISE_CLIPS).max(1);
         let few: Vec<Vec<f32>> = clips.iter().step_by(step).cloned().collect();
         let noise = sqnr::measure(&model, &int8, &few)?;
@@ -78,7 +79,7 @@ impl Convert {
                 "sites": quantized.report,
             }));
         }
-        self.as_text(&board, &int8, &quantized, &noise, agreement)
+        self.as_text(board, &int8, &quantized, &noise, agreement)
     }
 
     fn as_text(
@@ -151,12 +152,26 @@ pub fn quantized(
     eprintln!("choosing ranges and smoothing, block by block");
     let mut quantized = quantize(model, &calibration)?;
     let writer = &mut quantized.writer;
-    writer.provenance("tool", concat!("tailtune ", env!("CARGO_PKG_VERSION")));
-    writer.provenance("source", &model.name);
-    writer.provenance("board", &board.name);
-    if let Some(front_end) = &model.front_end {
-        writer.provenance("frontend", &serde_json::to_string(front_end)?);
+    for (key, value) in provenance(model, &board.name)? {
+        writer.provenance(key, &value);
     }
     let int8 = Int8Model::new(quantized.writer.finish()?)?;
     Ok((int8, quantized))
+}
+
+/// Returns what an image says about where it comes from.
+pub fn provenance(
+    model: &FloatModel,
+    board: &str,
+) -> Result<Vec<(&'static str, String)>, CommandError> {
+    let tool = concat!("tailtune ", env!("CARGO_PKG_VERSION"));
+    let mut lines = vec![
+        ("tool", tool.to_owned()),
+        ("source", model.name.clone()),
+        ("board", board.to_owned()),
+    ];
+    if let Some(front_end) = &model.front_end {
+        lines.push(("frontend", serde_json::to_string(front_end)?));
+    }
+    Ok(lines)
 }

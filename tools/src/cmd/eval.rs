@@ -49,8 +49,9 @@ impl Eval {
             .into());
         }
         let front_end = source::front_end_of(image.provenance())?;
-        let data = source::open(&self.data, self.speaker.as_deref(), self.silence)?;
-        let clips = data.features(front_end.as_ref())?;
+        let mut data = source::open(&self.data, self.speaker.as_deref(), self.silence)?;
+        data.name_classes(&labels);
+        let clips = source::features(&data, front_end.as_ref(), image.config())?;
         let truth = source::classes(&data, &labels);
         let unknown = truth.iter().filter(|t| t.is_none()).count();
         if unknown > 0 {
@@ -66,9 +67,9 @@ impl Eval {
         let float = match &self.reference {
             Some(dir) => {
                 let model = read_model(dir)?;
-                if model.labels != labels {
+                if model.labels != labels || model.config != *image.config() {
                     return Err(format!(
-                        "{}: its labels are not those of {}: give the model that the image was made from",
+                        "{}: its labels or its architecture are not those of {}: give the model that the image was made from",
                         dir.display(),
                         self.image.display()
                     )

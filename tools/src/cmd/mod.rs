@@ -40,6 +40,15 @@ enum Command {
 /// Any error of a command: what is printed is its whole chain.
 pub type CommandError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A call that no data could make right: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongCall(String);
+
+fn wrong_call(error: impl std::fmt::Display) -> CommandError {
+    WrongCall(error.to_string()).into()
+}
+
 /// Runs the command line and returns the exit code.
 pub fn main() -> ExitCode {
     // A bug is a failure of the work, with its place on standard error: never exit code 101.
@@ -64,6 +73,9 @@ fn run(cli: Cli) -> ExitCode {
             while let Some(cause) = source {
                 eprintln!("  because: {cause}");
                 source = cause.source();
+            }
+            if error.is::<WrongCall>() {
+                return ExitCode::from(2);
             }
             ExitCode::FAILURE
         }

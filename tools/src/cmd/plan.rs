@@ -1,8 +1,10 @@
 //! `tailtune plan`: flash and RAM of a model, to the byte and by part, before anything is flashed.
 
-use super::CommandError;
 use super::terminal::{kib, print, print_json, table};
+use super::{CommandError, convert};
 use crate::board::{self, Board};
+use crate::float_model::FloatModel;
+use crate::image_writer::{image_len, provenance_line};
 use crate::import::read_model;
 use crate::int8::Int8Model;
 use clap::Args;
@@ -18,8 +20,8 @@ pub struct Plan {
     /// A model directory or an image
     model: PathBuf,
     /// The board to fit (see `tailtune boards`); without it, every known board is tried
-    #[arg(long)]
-    board: Option<String>,
+    #[arg(long, value_parser = board::find)]
+    board: Option<Board>,
     /// Print one JSON object: image_bytes, arena_bytes, flash_bytes, ram_bytes, fits (null without
     /// --board), flash[] and ram[] by part, boards[]
     #[arg(long)]
@@ -50,19 +52,16 @@ impl Needs {
 
 impl Plan {
     pub(super) fn run(self) -> Result<(), CommandError> {
+        let boards = match &self.board {
+            Some(board) => vec![board.clone()],
+            None => board::all()?,
+        };
         let needs = if self.model.is_dir() {
             let model = read_model(&self.model)?;
-            let labels = model.labels.iter().map(|l| l.len() + 1).sum();
-            needs(&model.config, labels, None)
+            needs(&model.config, converted_bytes(&model, &boards)?)
         } else {
             let image = Int8Model::read(&self.model)?;
-            let config = image.config();
-            let labels = image.image().labels().iter().map(|l| l.len() + 1).sum();
-            needs(&config, labels, Some(image.bytes().len()))
-        };
-        let boards = match &self.board {
-            Some(name) => vec![board::find(name)?],
-            None => board::all()?,
+            needs(&image.config(), image.bytes().len())
         };
         if self.json {
             self.as_json(&needs, &boards)
@@ -147,9 +146,20 @@ fn verdict(needs: &Needs, board: &Board) -> String {
     }
 }
 
-/// Returns what a model takes. The image's size follows from its configuration and labels, but for
-/// its provenance: 256 bytes are reckoned for it where the image does not exist yet.
-fn needs(config: &ModelConfig, labels: usize, image_bytes: Option<usize>) -> Needs {
+/// Returns the bytes of the image that `convert` will write. It names its board: of several boards,
+/// the longest name counts.
+fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, CommandError> {
+    let mut most = 0;
+    for board in boards {
+        let lines = convert::provenance(model, &board.name)?;
+        let text: String = lines.iter().map(|(k, v)| provenance_line(k, v)).collect();
+        most = most.max(image_len(&model.config, &model.labels, &text));
+    }
+    Ok(most)
+}
+
+/// Returns what a model takes whose image has `image_bytes`.
+fn needs(config: &ModelConfig, image_bytes: usize) -> Needs {
     let layout = Layout::new(config);
     let align = |n: usize| n.next_multiple_of(TENSOR_ALIGNMENT as usize);
     let directory = layout.len() * size_of::<TensorEntry>();
@@ -168,7 +178,6 @@ fn needs(config: &ModelConfig, labels: usize, image_bytes: Option<usize>) -> Nee
     }
     let tensors: usize = groups.iter().map(|(_, bytes)| bytes).sum();
     let known = HEADER_LEN + directory + tensors;
-    let image_bytes = image_bytes.unwrap_or_else(|| align(known + labels + 256));
     let mut flash = vec![Part {
         name: "header and tensor directory",
         bytes: HEADER_LEN + directory,

@@ -2,9 +2,10 @@
 //! it is audio.
 
 use super::CommandError;
-use crate::audio::FrontEnd;
-use crate::data::Dataset;
+use crate::audio::{FrontEnd, FrontEndConfig};
+use crate::data::{DataError, Dataset};
 use std::path::Path;
+use tailtune::image::{InputKind, ModelConfig};
 
 /// What `--silence` says of clips labelled `_silence_`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -30,8 +31,44 @@ pub fn open(path: &Path, speaker: Option<&str>, silence: Silence) -> Result<Data
 /// Returns the front end that an image's provenance names, if any.
 pub fn front_end_of(provenance: &str) -> Result<Option<FrontEnd>, CommandError> {
     let line = provenance.lines().find_map(|l| l.strip_prefix("frontend="));
-    line.map(|text| Ok(FrontEnd::new(&serde_json::from_str(text)?)))
-        .transpose()
+    let Some(text) = line else { return Ok(None) };
+    let config: FrontEndConfig = serde_json::from_str(text)
+        .map_err(|e| format!("the image's provenance: frontend is {text}: {e}"))?;
+    if !config.is_sound() {
+        return Err(format!("the image's provenance: frontend {text} makes no sense").into());
+    }
+    Ok(Some(FrontEnd::new(&config)))
+}
+
+/// Returns each sample's features, all of a shape that the model reads.
+pub fn features(
+    data: &Dataset,
+    front_end: Option<&FrontEnd>,
+    config: &ModelConfig,
+) -> Result<Vec<Vec<f32>>, CommandError> {
+    let InputKind::Frames {
+        n_frames,
+        n_features,
+    } = config.input
+    else {
+        return Err("the model reads token ids; this command reads frames so far".into());
+    };
+    let clips = data.features(front_end)?;
+    let (columns, rows) = (usize::from(n_features), usize::from(n_frames));
+    for (sample, clip) in data.samples.iter().zip(&clips) {
+        let found = clip.len();
+        if found == 0 || !found.is_multiple_of(columns) || found / columns > rows {
+            let id = sample.id.clone();
+            let shape = DataError::Shape {
+                id,
+                found,
+                n_frames,
+                n_features,
+            };
+            return Err(shape.into());
+        }
+    }
+    Ok(clips)
 }
 
 /// Returns each sample's class, none for one that the model does not know.

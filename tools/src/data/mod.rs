@@ -72,6 +72,20 @@ pub enum DataError {
         /// The feature.
         index: usize,
     },
+    /// A sample has features of another shape than the model reads.
+    #[error(
+        "{id}: {found} numbers, expected 1 to {n_frames} frames of {n_features} features; give features as the model's own front end makes them"
+    )]
+    Shape {
+        /// The sample.
+        id: String,
+        /// How many numbers it has.
+        found: usize,
+        /// The most frames that the model reads.
+        n_frames: u16,
+        /// Features of one frame.
+        n_features: u16,
+    },
     /// No sample of a speaker.
     #[error("no sample of speaker {wanted:?}; speakers here: {known}")]
     Speaker {
@@ -121,6 +135,8 @@ pub struct Sample {
 pub struct Dataset {
     /// The samples.
     pub samples: Vec<Sample>,
+    /// Whether labels are class numbers, because the data names no classes.
+    pub numbered: bool,
 }
 
 impl Dataset {
@@ -137,13 +153,27 @@ impl Dataset {
             .extension()
             .and_then(|e| e.to_str())
             .map(str::to_ascii_lowercase);
-        let samples = match extension.as_deref() {
-            _ if metadata.is_dir() => folder::read(path)?,
-            Some("csv") => manifest::read(path)?,
+        let (samples, numbered) = match extension.as_deref() {
+            _ if metadata.is_dir() => (folder::read(path)?, false),
+            Some("csv") => (manifest::read(path)?, false),
             Some("safetensors") => safetensors::read(path)?,
             _ => return Err(DataError::Form(path.into())),
         };
-        Ok(Self { samples })
+        Ok(Self { samples, numbered })
+    }
+
+    /// Replaces class numbers by the model's `names`. A number beyond them stays: it is a class that
+    /// the model does not know.
+    pub fn name_classes(&mut self, names: &[String]) {
+        if !std::mem::take(&mut self.numbered) {
+            return;
+        }
+        for sample in &mut self.samples {
+            let number = sample.label.parse::<usize>().ok();
+            if let Some(name) = number.and_then(|n| names.get(n)) {
+                sample.label.clone_from(name);
+            }
+        }
     }
 
     /// Replaces the sound of every sample labelled `_silence_` by zeros.

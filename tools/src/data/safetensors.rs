@@ -1,13 +1,13 @@
 //! A safetensors file with `features` (f32, `[n, …]`) and `labels` (i32, i64 or u8, `[n]`). The
-//! metadata key `labels`, a JSON list of strings, names the classes; without it a class's name is
-//! its number.
+//! metadata key `labels`, a JSON list of strings, names the classes; without it labels are the
+//! numbers of the model's classes.
 
 use super::{DataError, Sample, Source, id_of};
 use ::safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::path::Path;
 
-/// Returns the samples in the order of the rows.
-pub(super) fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
+/// Returns the samples in the order of the rows, and whether their labels are only numbers.
+pub(super) fn read(path: &Path) -> Result<(Vec<Sample>, bool), DataError> {
     let bad = |reason: String| DataError::Tensors {
         path: path.into(),
         reason,
@@ -58,6 +58,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
     let id = id_of(path);
     let sample = |(i, (data, number)): (usize, (&[u8], i64))| {
         let label = match &names {
+            None if number < 0 => {
+                return Err(bad(format!(
+                    "label {number} of row {i} is out of range: class numbers start from 0"
+                )));
+            }
             None => number.to_string(),
             Some(names) => {
                 let name = usize::try_from(number).ok().and_then(|i| names.get(i));
@@ -80,13 +85,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
             source: Source::Features(values.collect()),
         })
     };
-    features
-        .data()
-        .chunks_exact(row)
-        .zip(numbers)
-        .enumerate()
-        .map(sample)
-        .collect()
+    let rows = features.data().chunks_exact(row).zip(numbers).enumerate();
+    let samples: Result<Vec<Sample>, DataError> = rows.map(sample).collect();
+    Ok((samples?, names.is_none()))
 }
 
 fn integers(view: &TensorView<'_>) -> Option<Vec<i64>> {

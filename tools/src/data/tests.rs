@@ -128,6 +128,8 @@ fn safetensors_hold_features() {
 
     tensors(&path, &[1.0, 2.0], &[2], Some("[\"no\", \"yes\"]"));
     assert!(message(&path).contains("label 2 of row 0 is out of range"));
+    tensors(&path, &[1.0, 2.0], &[-1], None);
+    assert!(message(&path).contains("label -1 of row 0 is out of range"));
     tensors(&path, &[1.0, f32::NAN], &[7], None);
     let data = Dataset::open(&path).unwrap();
     assert_eq!(data.samples[0].label, "7");
@@ -137,6 +139,24 @@ fn safetensors_hold_features() {
     ));
     fs::write(&path, b"nonsense").unwrap();
     assert!(message(&path).contains("d.safetensors"));
+}
+
+/// Without names, a label is the number of the model's class.
+#[test]
+fn numbers_take_the_names_of_the_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d.safetensors");
+    let names = ["no".to_owned(), "yes".to_owned()];
+    tensors(&path, &[1.0, 2.0, 3.0], &[1, 0, 2], None);
+    let mut data = Dataset::open(&path).unwrap();
+    data.name_classes(&names);
+    let labels: Vec<&str> = data.samples.iter().map(|s| s.label.as_str()).collect();
+    assert_eq!(labels, ["yes", "no", "2"]);
+    // A class that is called "1" by its own data is not class 1 of the model.
+    tensors(&path, &[1.0], &[0], Some("[\"1\"]"));
+    let mut data = Dataset::open(&path).unwrap();
+    data.name_classes(&names);
+    assert_eq!(data.samples[0].label, "1");
 }
 
 #[test]
@@ -160,6 +180,7 @@ fn shots_are_drawn_by_the_seed() {
     };
     let data = Dataset {
         samples: (0..30).map(sample).collect(),
+        numbered: false,
     };
     let picked = data.pick_shots(4, 7).unwrap();
     assert_eq!(picked, data.pick_shots(4, 7).unwrap());
