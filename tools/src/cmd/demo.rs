@@ -182,20 +182,11 @@ impl Demo {
             }
         };
         let all = source::open(&data, speaker.as_deref(), Silence::Clips)?;
-        let take = |data: &Dataset, places: Vec<usize>| Dataset {
-            samples: places
-                .into_iter()
-                .map(|i| data.samples[i].clone())
-                .collect(),
-        };
-        let train = take(&all, all.pick_shots(self.shots as usize, self.seed.into())?);
+        let train = all.subset(&all.pick_shots(self.shots as usize, self.seed.into())?);
         let learned: HashSet<&str> = train.samples.iter().map(|s| s.id.as_str()).collect();
         let mut rest = all.clone();
         rest.samples.retain(|s| !learned.contains(s.id.as_str()));
-        let test = take(
-            &rest,
-            rest.pick_shots(self.tests as usize, self.seed.into())?,
-        );
+        let test = rest.subset(&rest.pick_shots(self.tests as usize, self.seed.into())?);
         Ok((train, test))
     }
 }

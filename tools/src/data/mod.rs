@@ -176,6 +176,15 @@ impl Dataset {
         }
     }
 
+    /// Returns the samples at these places.
+    pub fn subset(&self, places: &[usize]) -> Self {
+        let samples = places.iter().filter_map(|&i| self.samples.get(i).cloned());
+        Self {
+            samples: samples.collect(),
+            numbered: self.numbered,
+        }
+    }
+
     /// Replaces the sound of every sample labelled `_silence_` by zeros.
     pub fn silence_zeros(&mut self) {
         for sample in self.samples.iter_mut().filter(|s| s.label == "_silence_") {
