@@ -124,8 +124,8 @@ mod tests {
         w.finalize().unwrap();
     }
 
-    /// Every form of the same tone gives the same samples, within its own rounding and 1 % for the
-    /// resampling.
+    /// Every form of the same tone gives the same samples, within its own rounding (and
+    /// that of the tone's phase in f32, where rates differ).
     #[test]
     fn every_form_gives_the_tone() {
         let dir = tempfile::tempdir().unwrap();
@@ -136,9 +136,9 @@ mod tests {
             (24, SampleFormat::Int, 16000, 1, 1e-5),
             (32, SampleFormat::Int, 16000, 1, 1e-5),
             (32, SampleFormat::Float, 16000, 1, 1e-6),
-            (16, SampleFormat::Int, 8000, 1, 0.01),
-            (16, SampleFormat::Int, 44100, 2, 0.01),
-            (16, SampleFormat::Int, 48000, 1, 0.01),
+            (16, SampleFormat::Int, 8000, 1, 1e-3),
+            (16, SampleFormat::Int, 44100, 2, 1e-3),
+            (16, SampleFormat::Int, 48000, 1, 1e-3),
         ];
         for (bits, format, rate, channels, bound) in forms {
             let path = dir.path().join("tone.wav");
@@ -150,7 +150,7 @@ mod tests {
                 found.len()
             );
             // The ends feel what is not there.
-            for i in 1500..14500 {
+            for i in 500..15500 {
                 assert!(
                     (found[i] - want[i]).abs() <= bound,
                     "{bits} bit, {rate} Hz, {i}"
