@@ -252,6 +252,7 @@ fn wrong_calls_exit_with_2() {
         with(&convert, &["--board", "nrf52840-dk"]),
         with(&adapt, &["--shots", "0"]),
         with(&adapt, &["--method", "magic"]),
+        with(&adapt, &["--board", "arduino"]),
         with(&adapt, &["--epochs", "0"]),
         with(&adapt, &["--learning-rate", "nan"]),
     ] {

@@ -4,6 +4,7 @@ use super::source::{self, Silence};
 use super::terminal::{percent, print, print_json, progress};
 use super::{CommandError, wrong_call};
 use crate::adapt::{Adapted, Sample, adapt};
+use crate::board::{self, Board};
 use crate::data::Dataset;
 use crate::int8::Int8Model;
 use clap::Args;
@@ -50,8 +51,8 @@ pub struct Adapt {
     #[arg(long, default_value_t = 0.001)]
     weight_decay: f32,
     /// Tune on this emulated board instead of the host
-    #[arg(long)]
-    board: Option<String>,
+    #[arg(long, value_parser = board::find)]
+    board: Option<Board>,
     /// Write the tuned tail to this file
     #[arg(long, value_name = "FILE")]
     tail: Option<PathBuf>,
@@ -88,7 +89,7 @@ impl Adapt {
         );
         let adapted = match &self.board {
             None => adapt(&int8, &run(&int8, &train)?, &run(&int8, &test)?, &schedule)?,
-            Some(name) => super::on_board::adapt(name, &int8, &train, &test, &schedule)?,
+            Some(board) => super::on_board::adapt(board, &int8, &train, &test, &schedule)?,
         };
         if let Some(path) = &self.tail {
             crate::output::write_whole(path, &adapted.tail)?;
@@ -143,7 +144,7 @@ impl Adapt {
                 "n_train": n_train,
                 "n_test": n_test,
                 "classes": adapted.classes,
-                "board": self.board,
+                "board": self.board.as_ref().map(|b| &b.name),
             }));
         }
         print(&format!(

@@ -92,7 +92,7 @@ impl Demo {
         let model = read_model(&self.model)?;
         let front_end = model.front_end.as_ref().map(FrontEnd::new);
         let calibration = Dataset::open(&self.calibrate)?;
-        let mut clips = calibration.features(front_end.as_ref())?;
+        let mut clips = source::features(&calibration, front_end.as_ref(), &model.config)?;
         clips.extend(front_end.as_ref().map(FrontEnd::silence));
         let (int8, _) = convert::quantized(&model, &clips, &board)?;
         let work = tempfile::Builder::new()

@@ -3,7 +3,7 @@
 use super::CommandError;
 use super::source;
 use crate::adapt::Adapted;
-use crate::board;
+use crate::board::Board;
 use crate::data::Dataset;
 use crate::emulator::{Emulator, JobRequest, JobSample, outcome};
 use crate::int8::Int8Model;
@@ -40,7 +40,8 @@ impl Material {
         classes.extend(added.iter().cloned());
         let front_end = source::front_end_of(int8.image().provenance())?;
         let samples = |data: &Dataset| -> Result<Vec<JobSample>, CommandError> {
-            let inputs = int8.quantize(&data.features(front_end.as_ref())?)?;
+            let inputs =
+                int8.quantize(&source::features(data, front_end.as_ref(), &int8.config())?)?;
             let labels = data.samples.iter().map(|s| {
                 // A label that nobody knows is one that no class has.
                 let class = classes.iter().position(|c| *c == s.label);
@@ -95,20 +96,19 @@ pub fn run(
     Ok(outcome(&bytes)?)
 }
 
-/// Tunes on the board of this name, with a flash of its own.
+/// Tunes on this board, with a flash of its own.
 ///
 /// # Errors
 /// A board that is not emulated, or anything on the way to the result.
 pub fn adapt(
-    name: &str,
+    board: &Board,
     int8: &Int8Model,
     train: &Dataset,
     test: &Dataset,
     schedule: &Schedule,
 ) -> Result<Adapted, CommandError> {
-    let board = board::find(name)?;
-    eprintln!("building the firmware of {name}");
-    let emulator = Emulator::build(&board)?;
+    eprintln!("building the firmware of {}", board.name);
+    let emulator = Emulator::build(board)?;
     let material = Material::new(int8, train, test)?;
     let dir = tempfile::tempdir()?;
     let (o, tail) = run(
