@@ -22,6 +22,7 @@ fn memory_x() {
     let text = format!(
         "MEMORY\n{{\n    FLASH : ORIGIN = {:#010x}, LENGTH = {:#x}\n    RAM   : ORIGIN = {:#010x}, LENGTH = {:#x}\n}}\n\
          __model_start = {:#010x};\n__model_bytes = {:#x};\n\
+         __job_start = {:#010x};\n__job_bytes = {:#x};\n\
          __slots_start = {:#010x};\n__slot_bytes = {:#x};\n",
         get("code_address"),
         get("code_bytes"),
@@ -29,6 +30,8 @@ fn memory_x() {
         get("ram_bytes"),
         get("model_address"),
         get("model_bytes"),
+        get("job_address"),
+        get("job_bytes"),
         get("slots_address"),
         get("slot_bytes"),
     );

@@ -62,6 +62,10 @@ pub struct Board {
     pub model_address: u32,
     /// Room for the model image.
     pub model_bytes: u32,
+    /// Where the firmware looks for a job.
+    pub job_address: u32,
+    /// Room for a job; 0 where jobs come another way.
+    pub job_bytes: u32,
     /// Where the tail slots start, from the start of the flash that holds them.
     pub slots_address: u32,
     /// Bytes of one of the two slots.

@@ -53,10 +53,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Returns the record at the start of `bytes`, whatever follows it.
+    pub fn record(bytes: &[u8]) -> Option<&Self> {
+        let (outcome, _) = Self::ref_from_prefix(bytes).ok()?;
+        (outcome.magic == MAGIC).then_some(outcome)
+    }
+
     /// Splits a result into its record and the tail.
     pub fn parse(bytes: &[u8]) -> Option<(&Self, &[u8])> {
-        let (outcome, rest) = Self::ref_from_prefix(bytes).ok()?;
-        let tail = rest.get(..outcome.tail_len.get() as usize)?;
-        (outcome.magic == MAGIC).then_some((outcome, tail))
+        let outcome = Self::record(bytes)?;
+        let rest = bytes.get(size_of::<Self>()..)?;
+        Some((outcome, rest.get(..outcome.tail_len.get() as usize)?))
     }
 }

@@ -4,7 +4,7 @@ use crate::job::{HEADER_BYTES, Job, Kind, LABEL_BYTES, names};
 use crate::outcome::{MAGIC, Outcome};
 use core::fmt;
 use embedded_storage::nor_flash::NorFlash;
-use tailtune::image::{Image, ImageError};
+use tailtune::image::{Image, ImageError, InputKind};
 use tailtune::model::{Arena, Encoder, EncoderError, Features, Head, Input, InputError};
 use tailtune::store::{LayoutError, Saved, Store, StoreError};
 use tailtune::tune::{
@@ -30,6 +30,12 @@ pub trait Platform {
 
     /// Says how far the job is: `done` of `total` samples of a phase.
     fn progress(&mut self, phase: &str, done: u32, total: u32);
+
+    /// Decides what to do, knowing what the job says and whether flash holds a tail of this model.
+    fn choose(&mut self, job: Kind, has_tail: bool) -> Kind {
+        let _ = has_tail;
+        job
+    }
 
     /// Runs between two steps of a forward: a watchdog is fed here, an LED toggled.
     fn between_steps(&mut self) {}
@@ -152,6 +158,24 @@ impl<const A: usize, const I: usize, const D: usize, const C: usize, const N: us
         }
     }
 
+    /// Runs the model once on frames that are the zero of every feature's int8 range, and returns the
+    /// best class: a sign of life where there is no job.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub fn sign_of_life<E>(&mut self, image: &[u8]) -> Result<u16, AppError<E>> {
+        let image = Image::parse(image)?;
+        let mut encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
+        let InputKind::Frames { n_features, .. } = image.config().input else {
+            return Err(AppError::Input(InputError::Kind));
+        };
+        let len = image.config().max_input_len() * usize::from(n_features);
+        let input = room(&mut self.input, len as u32)?;
+        input.fill(0);
+        let features = encoder.forward(Input::Frames(as_i8(input)))?;
+        best_class(&Head::new(&image)?, &features).ok_or(AppError::Job)
+    }
+
     /// Does the job that `platform` holds, with the model in `image` and the tails in `store`.
     ///
     /// # Errors
@@ -165,7 +189,9 @@ impl<const A: usize, const I: usize, const D: usize, const C: usize, const N: us
         let image = Image::parse(image)?;
         let mut header = [0; HEADER_BYTES];
         platform.read_job(0, &mut header)?;
-        let job = Job::parse(&header).ok_or(AppError::Job)?;
+        let mut job = Job::parse(&header).ok_or(AppError::Job)?;
+        let id = image.model_id().0;
+        job.kind = platform.choose(job.kind, store.locate(&id).is_ok());
         let encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
         let input = room(&mut self.input, job.sample_len)?;
         let mut samples = Samples {
@@ -181,7 +207,6 @@ impl<const A: usize, const I: usize, const D: usize, const C: usize, const N: us
         let d_model = usize::from(image.config().d_model);
         let (mut train, mut test) = (self.train.replay(d_model)?, self.test.replay(d_model)?);
         let image_head = Head::new(&image)?;
-        let id = image.model_id().0;
         let right_before = samples.collect(job.train, job.test, "test", &mut test, &image_head)?;
         if job.kind == Kind::Evaluate {
             let saved = store.load(&id, &mut self.tail)?;

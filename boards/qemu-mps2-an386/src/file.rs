@@ -23,7 +23,11 @@ impl File {
     pub fn open(name: &'static str, mode: usize) -> Result<Self, HostError> {
         // SAFETY: OPEN reads `len` bytes at the name's address, which is a static string.
         let handle = unsafe { syscall!(OPEN, name.as_ptr(), mode, name.len() - 1) };
-        if handle as isize == -1 { Err(HostError) } else { Ok(Self(handle)) }
+        if handle as isize == -1 {
+            Err(HostError)
+        } else {
+            Ok(Self(handle))
+        }
     }
 
     /// Reads exactly `buffer` from `offset` on.

@@ -54,7 +54,10 @@ impl FileFlash {
         {
             return Ok(Self { file, capacity });
         }
-        let mut flash = Self { file: File::open(name, CREATE_UPDATE)?, capacity };
+        let mut flash = Self {
+            file: File::open(name, CREATE_UPDATE)?,
+            capacity,
+        };
         flash.erase(0, capacity as u32)?;
         Ok(flash)
     }

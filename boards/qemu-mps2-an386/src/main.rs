@@ -79,9 +79,12 @@ fn session() -> Result<(), Reason> {
         job: open("job.bin\0", file::READ)?,
         result: open("result.bin\0", file::CREATE)?,
     };
-    let flash = FileFlash::open("flash.bin\0", start + 2 * slot).map_err(|_| Reason::File("flash.bin"))?;
+    let flash =
+        FileFlash::open("flash.bin\0", start + 2 * slot).map_err(|_| Reason::File("flash.bin"))?;
     let mut store = Store::new(flash, start..start + 2 * slot).map_err(|_| Reason::Slots)?;
-    memory.run(&mut platform, image, &mut store).map_err(Reason::App)
+    memory
+        .run(&mut platform, image, &mut store)
+        .map_err(Reason::App)
 }
 
 /// Why the job was not done.

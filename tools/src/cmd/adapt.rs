@@ -53,6 +53,13 @@ pub struct Adapt {
     /// Tune on this emulated board instead of the host
     #[arg(long, value_parser = board::find)]
     board: Option<Board>,
+    /// Write the job for the firmware of --board to this file (.bin, .hex, .elf) instead of doing it:
+    /// flashed to the board's job region, the board does it at its next boot
+    #[arg(long, value_name = "FILE", requires = "board")]
+    job: Option<PathBuf>,
+    /// With --job: measure on no more than this many samples, so that the job fits its region
+    #[arg(long, value_name = "N", requires = "job")]
+    max_test: Option<usize>,
     /// Write the tuned tail to this file
     #[arg(long, value_name = "FILE")]
     tail: Option<PathBuf>,
@@ -87,6 +94,11 @@ impl Adapt {
             train.samples.len(),
             test.samples.len()
         );
+        if let (Some(path), Some(board)) = (&self.job, &self.board) {
+            let mut test = test;
+            test.samples.truncate(self.max_test.unwrap_or(usize::MAX));
+            return super::on_board::write_job(board, path, &int8, &train, &test, &schedule);
+        }
         let adapted = match &self.board {
             None => adapt(&int8, &run(&int8, &train)?, &run(&int8, &test)?, &schedule)?,
             Some(board) => super::on_board::adapt(board, &int8, &train, &test, &schedule)?,

@@ -1,12 +1,14 @@
 //! Tuning on the emulated board: what `adapt --board` and the demo share.
 
-use super::CommandError;
 use super::source;
+use super::terminal::print;
+use super::{CommandError, wrong_call};
 use crate::adapt::Adapted;
 use crate::board::Board;
 use crate::data::Dataset;
 use crate::emulator::{Emulator, JobRequest, JobSample, outcome};
 use crate::int8::Int8Model;
+use crate::output::{Placement, write_image};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::Path;
@@ -130,6 +132,50 @@ pub fn adapt(
         },
         tail,
     })
+}
+
+/// Writes an adapt job for the firmware of a board, at its job region.
+///
+/// # Errors
+/// A board without such a region, or a job that is larger than it.
+pub fn write_job(
+    board: &Board,
+    path: &Path,
+    int8: &Int8Model,
+    train: &Dataset,
+    test: &Dataset,
+    schedule: &Schedule,
+) -> Result<(), CommandError> {
+    let name = &board.name;
+    if board.job_bytes == 0 {
+        let hint = "its firmware takes jobs another way; leave --job out to run it";
+        return Err(format!("board {name} has no job region: {hint}").into());
+    }
+    let place = Placement {
+        board: board.name.clone(),
+        address: board.job_address,
+        capacity: board.job_bytes as usize,
+        uf2_family: board.uf2_family,
+    };
+    place.takes(path).map_err(wrong_call)?;
+    let material = Material::new(int8, train, test)?;
+    let job = material.request(Kind::Adapt, schedule).bytes();
+    if job.len() > board.job_bytes as usize {
+        let samples = material.train.len() + material.test.len();
+        return Err(format!(
+            "a job of {samples} samples has {} bytes, the job region of {name} holds {}: give fewer --shots or --max-test",
+            job.len(),
+            board.job_bytes
+        )
+        .into());
+    }
+    write_image(path, &job, &place)?;
+    print(&format!(
+        "{}: {} bytes for the job region of {name} at {:#010x}",
+        path.display(),
+        job.len(),
+        board.job_address
+    ))
 }
 
 /// Shows the firmware's lines: `PHASE DONE/TOTAL` as a bar, or a line a phase where there is no

@@ -1,0 +1,8 @@
+//! memory.x from board.toml.
+
+include!("../memory_x.rs");
+
+fn main() {
+    memory_x();
+    println!("cargo:rustc-link-arg-bins=-Tdefmt.x");
+}
