@@ -110,8 +110,9 @@ async fn main(_spawner: Spawner) {
             region(&raw const __job_start, &raw const __job_bytes),
         )
     };
+    let memory = &raw mut MEMORY;
     // SAFETY: `main` runs once, and no interrupt touches MEMORY.
-    let memory = unsafe { &mut *(&raw mut MEMORY) };
+    let memory = unsafe { &mut *memory };
     let (start, slot) = (
         (&raw const __slots_start).addr() as u32,
         (&raw const __slot_bytes).addr() as u32,
@@ -142,9 +143,9 @@ async fn main(_spawner: Spawner) {
         Err(e) => error!("failed: {}", e),
     }
     loop {
-        let _ = led.set_low();
+        led.set_low();
         Timer::after_millis(100).await;
-        let _ = led.set_high();
+        led.set_high();
         Timer::after_millis(900).await;
     }
 }

@@ -72,8 +72,9 @@ fn session() -> Result<(), Reason> {
     // SAFETY: the region lies in the machine's memory, outside of what the linker placed code or
     // data in; the loader filled it before reset and nothing writes to it.
     let image = unsafe { core::slice::from_raw_parts(model, model_bytes) };
+    let memory = &raw mut MEMORY;
     // SAFETY: `session` runs once, on the only core, and no interrupt touches MEMORY.
-    let memory = unsafe { &mut *(&raw mut MEMORY) };
+    let memory = unsafe { &mut *memory };
     let open = |name, mode| File::open(name, mode).map_err(|_| Reason::File(name));
     let mut platform = Semihosting {
         job: open("job.bin\0", file::READ)?,
