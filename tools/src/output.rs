@@ -11,14 +11,6 @@ pub enum OutputError {
     /// The extension names no known form.
     #[error("{}: unknown extension; use .bin (raw), .hex (Intel HEX), .uf2 or .elf", .0.display())]
     Extension(PathBuf),
-    /// UF2 needs a family id, which the board does not have.
-    #[error("{}: board {board} has no UF2 boot loader (no uf2_family in its board.toml); use .bin, .hex or .elf", path.display())]
-    NoUf2 {
-        /// The file.
-        path: PathBuf,
-        /// The board.
-        board: String,
-    },
     /// The operating system refused: disk full, no permission.
     #[error("{}: cannot write: {source}; nothing was changed", path.display())]
     Io {
@@ -58,7 +50,7 @@ pub struct Placement {
     pub address: u32,
     /// Bytes of its model region.
     pub capacity: usize,
-    /// Its UF2 family, if it has such a boot loader.
+    /// Its UF2 family; without one, UF2 blocks name none.
     pub uf2_family: Option<u32>,
 }
 
@@ -66,15 +58,10 @@ impl Placement {
     /// Checks that an image for this board can take the form of `path`, before any work.
     ///
     /// # Errors
-    /// [`OutputError::Extension`] or [`OutputError::NoUf2`].
+    /// [`OutputError::Extension`].
     pub fn takes(&self, path: &Path) -> Result<(), OutputError> {
         match extension(path).as_deref() {
-            Some("bin" | "hex" | "elf") => Ok(()),
-            Some("uf2") if self.uf2_family.is_some() => Ok(()),
-            Some("uf2") => Err(OutputError::NoUf2 {
-                path: path.into(),
-                board: self.board.clone(),
-            }),
+            Some("bin" | "hex" | "uf2" | "elf") => Ok(()),
             _ => Err(OutputError::Extension(path.into())),
         }
     }
@@ -113,13 +100,7 @@ pub fn write_image(path: &Path, image: &[u8], place: &Placement) -> Result<(), O
     let bytes = match extension(path).as_deref() {
         Some("bin") => image.to_vec(),
         Some("hex") => intel_hex(image, place.address).map_err(form)?.into_bytes(),
-        Some("uf2") => {
-            let family = place.uf2_family.ok_or_else(|| OutputError::NoUf2 {
-                path: path.into(),
-                board: place.board.clone(),
-            })?;
-            uf2(image, place.address, family)
-        }
+        Some("uf2") => uf2(image, place.address, place.uf2_family),
         Some("elf") => elf(image, place.address).map_err(form)?,
         _ => return Err(OutputError::Extension(path.into())),
     };
@@ -172,7 +153,7 @@ fn intel_hex(image: &[u8], address: u32) -> Result<String, String> {
 }
 
 /// UF2 (<https://github.com/microsoft/uf2>): blocks of 512 bytes with 256 bytes of data.
-fn uf2(image: &[u8], address: u32, family: u32) -> Vec<u8> {
+fn uf2(image: &[u8], address: u32, family: Option<u32>) -> Vec<u8> {
     const DATA: usize = 256;
     let count = image.len().div_ceil(DATA) as u32;
     let mut out = Vec::with_capacity(count as usize * 512);
@@ -180,12 +161,13 @@ fn uf2(image: &[u8], address: u32, family: u32) -> Vec<u8> {
         let words = [
             0x0a32_4655,
             0x9e5d_5157,
-            0x0000_2000, // a family id is present
+            // Bit 13: a family id is present.
+            u32::from(family.is_some()) << 13,
             address.wrapping_add((i * DATA) as u32),
             DATA as u32,
             i as u32,
             count,
-            family,
+            family.unwrap_or(0),
         ];
         let start = out.len();
         out.extend(words.iter().flat_map(|w: &u32| w.to_le_bytes()));
@@ -297,7 +279,7 @@ mod tests {
 
     #[test]
     fn uf2_blocks_follow_the_specification() {
-        let out = uf2(&image(), ADDRESS, 0xe48b_ff56);
+        let out = uf2(&image(), ADDRESS, Some(0xe48b_ff56));
         assert_eq!(out.len(), 4 * 512);
         for (i, block) in out.chunks(512).enumerate() {
             let word = |at: usize| u32::from_le_bytes(block[at..at + 4].try_into().unwrap());
@@ -309,6 +291,8 @@ mod tests {
             assert_eq!((word(20), word(24), word(28)), (i as u32, 4, 0xe48b_ff56));
         }
         assert_eq!(out[32..32 + 256], image()[..256]);
+        let plain = uf2(&image(), ADDRESS, None);
+        assert_eq!((&plain[8..12], &plain[28..32]), (&[0; 4][..], &[0; 4][..]));
     }
 
     #[test]
@@ -337,11 +321,6 @@ mod tests {
                 .to_string()
                 .contains("model.xyz")
         );
-        let uf2 = dir.path().join("model.uf2");
-        assert!(matches!(
-            write_image(&uf2, &image(), &place(None)),
-            Err(OutputError::NoUf2 { .. })
-        ));
         let nowhere = dir.path().join("no/such/folder/model.bin");
         assert!(matches!(
             write_image(&nowhere, &image(), &place(None)),

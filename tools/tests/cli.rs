@@ -248,7 +248,6 @@ fn wrong_calls_exit_with_2() {
         vec!["boards", "--colour"],
         with(&convert, &["--board", "arduino", "-o", "a.bin"]),
         with(&convert, &["--board", "nrf52840-dk", "-o", "a.txt"]),
-        with(&convert, &["--board", "nrf52840-dk", "-o", "a.uf2"]),
         with(&convert, &["--board", "nrf52840-dk"]),
         with(&adapt, &["--shots", "0"]),
         with(&adapt, &["--method", "magic"]),
