@@ -12,6 +12,7 @@ mod inspect;
 mod on_board;
 mod plan;
 mod source;
+mod synthesize;
 pub mod terminal;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +36,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Boards(boards::Boards),
     Demo(demo::Demo),
+    Synthesize(synthesize::Synthesize),
 }
 
 /// Any error of a command: what is printed is its whole chain.
@@ -64,6 +66,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Inspect(c) => c.run(),
         Command::Boards(c) => c.run(),
         Command::Demo(c) => c.run(),
+        Command::Synthesize(c) => c.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
