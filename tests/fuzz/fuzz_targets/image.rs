@@ -19,7 +19,9 @@ fuzz_target!(|data: &[u8]| {
         let crc = checksum(&bytes).to_le_bytes();
         bytes[CRC_OFFSET..CRC_OFFSET + 4].copy_from_slice(&crc);
     }
-    let Ok(image) = Image::parse(&bytes) else { return };
+    let Ok(image) = Image::parse(&bytes) else {
+        return;
+    };
     let config = *image.config();
     // Large but legal models take their time: the small ones show as much.
     if arena_bytes(&config) > 1 << 20 {
@@ -27,16 +29,25 @@ fuzz_target!(|data: &[u8]| {
     }
     let mut arena = vec![0u8; arena_bytes(&config) + 8];
     let start = arena.as_ptr().align_offset(8);
-    let Ok(mut encoder) = Encoder::new(&image, &mut arena[start..]) else { return };
+    let Ok(mut encoder) = Encoder::new(&image, &mut arena[start..]) else {
+        return;
+    };
     let len = config.max_input_len().min(3);
     let features = match config.input {
         InputKind::Frames { n_features, .. } => {
             let frames = vec![3i8; len * usize::from(n_features)];
-            encoder.forward(Input::Frames(&frames)).expect("it fits").values.len()
+            encoder
+                .forward(Input::Frames(&frames))
+                .expect("it fits")
+                .values
+                .len()
         }
         InputKind::Tokens { n_segments, .. } => {
             let segments = vec![0; if n_segments > 0 { len } else { 0 }];
-            let input = Input::Tokens { ids: &vec![0; len], segments: &segments };
+            let input = Input::Tokens {
+                ids: &vec![0; len],
+                segments: &segments,
+            };
             encoder.forward(input).expect("it fits").values.len()
         }
     };

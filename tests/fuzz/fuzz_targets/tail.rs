@@ -8,8 +8,13 @@ use tailtune::tune::{HeadOrigin, Tail};
 fuzz_target!(|data: &[u8]| {
     let Ok(tail) = Tail::parse(data) else { return };
     let values = vec![1i8; tail.d_model()];
-    let features = Features { values: &values, scale: 0.05, zero_point: 0 };
+    let features = Features {
+        values: &values,
+        scale: 0.05,
+        zero_point: 0,
+    };
     let mut logits = vec![0.0; tail.classes()];
-    tail.logits(&features, &mut logits).expect("the shapes are the tail's own");
+    tail.logits(&features, &mut logits)
+        .expect("the shapes are the tail's own");
     assert!(tail.added_names().count() <= tail.classes());
 });

@@ -68,10 +68,14 @@ fn run(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tailtune: {error}");
+            let message = error.to_string();
+            eprintln!("tailtune: {message}");
+            // Most errors say their cause themselves.
             let mut source = error.source();
             while let Some(cause) = source {
-                eprintln!("  because: {cause}");
+                if !message.contains(&cause.to_string()) {
+                    eprintln!("  because: {cause}");
+                }
                 source = cause.source();
             }
             if error.is::<WrongCall>() {

@@ -58,12 +58,12 @@ impl Report {
     pub fn end(&mut self, outcome: Outcome) {
         let time = self.step_start.elapsed();
         let number = self.done.len() + 1;
-        let verdict = match &outcome.failure {
-            None => "ok".to_owned(),
-            Some(failure) => format!("FAILED: {failure}"),
+        let (verdict, reason) = match &outcome.failure {
+            None => ("ok", String::new()),
+            Some(failure) => ("FAILED", format!(": {failure}")),
         };
         println!(
-            "[{number}/{}] {verdict} ({:.1} s)",
+            "[{number}/{}] {verdict} after {:.1} s{reason}",
             self.names.len(),
             time.as_secs_f64()
         );

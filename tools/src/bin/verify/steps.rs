@@ -80,6 +80,10 @@ impl Context {
         };
         check(&self.root)?;
         self.boards.iter().try_for_each(|board| check(&board.dir))?;
+        let fuzz = self.root.join("tests/fuzz");
+        if fuzz.join("Cargo.toml").is_file() {
+            check(&fuzz)?;
+        }
         Ok(String::new())
     }
 
