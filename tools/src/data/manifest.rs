@@ -45,7 +45,13 @@ pub(super) fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
         let label = field(label).ok_or_else(|| bad(line, "the label is empty".into()))?;
         let wav = base.join(name);
         if !wav.is_file() {
-            return Err(bad(line, format!("{} does not exist", wav.display())));
+            return Err(bad(
+                line,
+                format!(
+                    "{} does not exist: correct the path or take the line out",
+                    wav.display()
+                ),
+            ));
         }
         samples.push(Sample {
             id: id_of(&wav),
