@@ -17,6 +17,18 @@ pub struct Linear {
     pub bias: Vec<f32>,
 }
 
+impl Linear {
+    /// Returns a layer with no outputs: the head of a model that has none.
+    pub fn empty(in_features: usize) -> Self {
+        Self {
+            out_features: 0,
+            in_features,
+            weight: Vec::new(),
+            bias: Vec::new(),
+        }
+    }
+}
+
 /// LayerNorm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Norm {

@@ -1,4 +1,5 @@
-//! Mel-frequency cepstral coefficients as the Keyword Transformer's front end computes them.
+//! Mel-frequency cepstral coefficients as the Keyword Transformer's front end computes them, and
+//! the logarithms of the mel bands alone.
 //!
 //! ```text
 //! frames       window_len samples every hop_len, times a periodic Hann window
@@ -18,7 +19,7 @@ use std::sync::Arc;
 /// What a front end computes. An image's provenance carries it as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrontEndConfig {
-    /// `mfcc`.
+    /// `mfcc` or `log_mel`.
     pub kind: FrontEndKind,
     /// Samples per second.
     pub sample_rate: u32,
@@ -48,6 +49,8 @@ pub struct FrontEndConfig {
 pub enum FrontEndKind {
     /// Mel-frequency cepstral coefficients.
     Mfcc,
+    /// The logarithms of the mel bands as they are: `n_features` equals `mel_bins`.
+    LogMel,
 }
 
 impl FrontEndConfig {
@@ -71,6 +74,7 @@ impl FrontEndConfig {
             && (2..=MAX_FFT).contains(&self.fft_len)
             && (1..=MAX_BANDS).contains(&self.mel_bins)
             && (1..=self.mel_bins).contains(&self.n_features)
+            && (self.kind == FrontEndKind::Mfcc || self.n_features == self.mel_bins)
             && 0.0 <= self.mel_lower
             && self.mel_lower < self.mel_upper
             && self.mel_upper <= nyquist
@@ -141,8 +145,13 @@ impl FrontEnd {
                 let sum: f32 = bins.map(|(x, w)| libm::hypotf(x.re, x.im) * w).sum();
                 *mel = libm::logf(sum.max(c.floor));
             }
-            for row in self.dct.chunks_exact(c.mel_bins) {
-                features.push(row.iter().zip(&log_mel).map(|(a, b)| a * b).sum());
+            match c.kind {
+                FrontEndKind::LogMel => features.extend(&log_mel),
+                FrontEndKind::Mfcc => {
+                    let rows = self.dct.chunks_exact(c.mel_bins);
+                    let dot = |row: &[f32]| row.iter().zip(&log_mel).map(|(a, b)| a * b).sum();
+                    features.extend(rows.map(dot).collect::<Vec<f32>>());
+                }
             }
         }
         features

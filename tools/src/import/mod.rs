@@ -5,11 +5,13 @@
 //! file, the tensor, what it found and what it expected when something does not fit.
 
 mod kws_transformer;
+mod tailtune_encoder;
 mod weights;
 
 use crate::float_model::FloatModel;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+pub use tailtune_encoder::names;
 pub use weights::Weights;
 
 /// Why a model directory could not be read.
@@ -149,6 +151,28 @@ impl Config {
         number.ok_or_else(|| self.bad(key, "a whole number from 0 to 65535"))
     }
 
+    /// Returns a whole number below 2³².
+    pub fn u32(&self, key: &str) -> Result<u32, ImportError> {
+        let number = self.value.pointer(&pointer(key)).and_then(Value::as_u64);
+        let number = number.and_then(|n| u32::try_from(n).ok());
+        number.ok_or_else(|| self.bad(key, "a whole number below 4294967296"))
+    }
+
+    /// Returns whether a key is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.value.pointer(&pointer(key)).is_some()
+    }
+
+    /// Returns what a key holds, by its type's own reader.
+    pub fn parse<T: serde::de::DeserializeOwned>(
+        &self,
+        key: &str,
+        expected: &str,
+    ) -> Result<T, ImportError> {
+        let value = self.value.pointer(&pointer(key)).unwrap_or(&Value::Null);
+        T::deserialize(value).map_err(|e| self.bad(key, &format!("{expected}: {e}")))
+    }
+
     /// Returns a number.
     pub fn f32(&self, key: &str) -> Result<f32, ImportError> {
         let number = self.value.pointer(&pointer(key)).and_then(Value::as_f64);
@@ -191,6 +215,7 @@ pub fn read_model(dir: &Path) -> Result<FloatModel, ImportError> {
     let config = Config::read(dir)?;
     match config.str("model_type")? {
         "kws_transformer" => kws_transformer::read(dir, &config),
-        _ => Err(config.bad("model_type", "one of: kws_transformer")),
+        "tailtune_encoder" => tailtune_encoder::read(dir, &config),
+        _ => Err(config.bad("model_type", "one of: kws_transformer, tailtune_encoder")),
     }
 }

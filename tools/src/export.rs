@@ -1,0 +1,271 @@
+//! [`FloatModel`] → a model directory, Hugging Face style: config.json and model.safetensors, as
+//! [`crate::import`] reads them back.
+
+use crate::float_model::{ActivationFn, Embedding, FloatModel, Linear, Norm};
+use crate::import::names;
+use safetensors::{Dtype, View};
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use tailtune::image::{InputKind, NormOrder, Pooling};
+
+/// Why a model directory could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// A file cannot be written; an older one of its name is as it was.
+    #[error("{}: cannot be written: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The tensors do not make a safetensors file.
+    #[error("{}: {source}", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: safetensors::SafeTensorError,
+    },
+}
+
+/// A named float32 tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its elements, row-major.
+    pub values: Vec<f32>,
+}
+
+impl Tensor {
+    /// Returns a tensor.
+    pub fn new(name: impl Into<String>, shape: &[usize], values: &[f32]) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.to_vec(),
+            values: values.to_vec(),
+        }
+    }
+}
+
+impl View for &Tensor {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.iter().flat_map(|x| x.to_le_bytes()).collect()
+    }
+
+    fn data_len(&self) -> usize {
+        self.values.len() * 4
+    }
+}
+
+/// Writes a model directory; `extra` are tensors beyond the encoder's own, such as the heads of
+/// pretraining. Each file is written whole and then renamed, so a full disk loses nothing.
+///
+/// # Errors
+/// [`ExportError`] names the file.
+pub fn write_model(dir: &Path, model: &FloatModel, extra: &[Tensor]) -> Result<(), ExportError> {
+    let config = serde_json::to_vec_pretty(&config(model)).unwrap_or_default();
+    let tensors = tensors(model);
+    let all: Vec<&Tensor> = tensors.iter().chain(extra).collect();
+    write_tensors(&dir.join("model.safetensors"), &all)?;
+    write_whole(&dir.join("config.json"), &config)
+}
+
+/// Writes a safetensors file.
+///
+/// # Errors
+/// [`ExportError`] names the file.
+pub fn write_tensors(path: &Path, tensors: &[&Tensor]) -> Result<(), ExportError> {
+    let views = tensors.iter().map(|t| (t.name.as_str(), *t));
+    let bytes = safetensors::serialize(views, None).map_err(|source| ExportError::Safetensors {
+        path: path.into(),
+        source,
+    })?;
+    write_whole(path, &bytes)
+}
+
+/// Writes a file under another name and renames it when it is whole.
+///
+/// # Errors
+/// [`ExportError::Io`].
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
+    let io = |source| ExportError::Io {
+        path: path.into(),
+        source,
+    };
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let dir = dir.unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir).map_err(io)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(io)?;
+    std::io::Write::write_all(&mut file, bytes).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    file.persist(path).map_err(|e| io(e.error))?;
+    Ok(())
+}
+
+/// Returns what config.json says of a model.
+pub fn config(model: &FloatModel) -> Value {
+    let c = &model.config;
+    let mut value = json!({
+        "model_type": "tailtune_encoder",
+        "name": model.name,
+        "d_model": c.d_model,
+        "n_layers": c.n_layers,
+        "n_heads": c.n_heads,
+        "d_ff": c.d_ff,
+        "seq_len": c.seq_len,
+        "norm": match c.norm { NormOrder::Pre => "pre", NormOrder::Post => "post" },
+        "activation": match model.activation {
+            ActivationFn::GeluErf => "gelu",
+            ActivationFn::GeluTanh => "gelu_tanh",
+            ActivationFn::Relu => "relu",
+        },
+        "layer_norm_eps": model.layers.first().map_or(1e-5, |l| f64::from(l.norm1.eps)),
+        "pooling": match c.pooling {
+            Pooling::ClassToken => "class_token",
+            Pooling::Mean => "mean",
+            Pooling::First => "first",
+        },
+        "class_token": c.class_token,
+        "embed_norm": c.embed_norm,
+        "final_norm": c.final_norm,
+        "input": match c.input {
+            InputKind::Frames { n_frames, n_features } =>
+                json!({ "kind": "frames", "n_frames": n_frames, "n_features": n_features }),
+            InputKind::Tokens { vocab_size, n_segments } =>
+                json!({ "kind": "tokens", "vocab_size": vocab_size, "n_segments": n_segments }),
+        },
+        "labels": model.labels,
+    });
+    if let Some(front_end) = &model.front_end {
+        value["frontend"] = json!(front_end);
+    }
+    value
+}
+
+/// Returns the tensors of a model under the names of [`names`].
+pub fn tensors(model: &FloatModel) -> Vec<Tensor> {
+    let d = usize::from(model.config.d_model);
+    let mut all = Vec::new();
+    match &model.embedding {
+        Embedding::Frames { projection } => linear(&mut all, names::PROJECTION, projection),
+        Embedding::Tokens { table, segments } => {
+            all.push(Tensor::new(names::TOKENS, &[table.len() / d, d], table));
+            if !segments.is_empty() {
+                let shape = [segments.len() / d, d];
+                all.push(Tensor::new(names::SEGMENTS, &shape, segments));
+            }
+        }
+    }
+    let shape = [model.positions.len() / d, d];
+    all.push(Tensor::new(names::POSITIONS, &shape, &model.positions));
+    if let Some(token) = &model.class_token {
+        all.push(Tensor::new(names::CLASS_TOKEN, &[d], token));
+    }
+    if let Some(n) = &model.embed_norm {
+        norm(&mut all, names::EMBED_NORM, n);
+    }
+    for (index, layer) in model.layers.iter().enumerate() {
+        let name = |part: &str| names::layer(index, part);
+        linear(&mut all, &name("attention.q"), &layer.q);
+        linear(&mut all, &name("attention.k"), &layer.k);
+        linear(&mut all, &name("attention.v"), &layer.v);
+        linear(&mut all, &name("attention.o"), &layer.o);
+        norm(&mut all, &name("norm1"), &layer.norm1);
+        linear(&mut all, &name("ff1"), &layer.ff1);
+        linear(&mut all, &name("ff2"), &layer.ff2);
+        norm(&mut all, &name("norm2"), &layer.norm2);
+    }
+    if let Some(n) = &model.final_norm {
+        norm(&mut all, names::FINAL_NORM, n);
+    }
+    if model.head.out_features > 0 {
+        linear(&mut all, names::HEAD, &model.head);
+    }
+    all
+}
+
+fn linear(all: &mut Vec<Tensor>, name: &str, linear: &Linear) {
+    let shape = [linear.out_features, linear.in_features];
+    all.push(Tensor::new(names::weight(name), &shape, &linear.weight));
+    let shape = [linear.out_features];
+    all.push(Tensor::new(names::bias(name), &shape, &linear.bias));
+}
+
+fn norm(all: &mut Vec<Tensor>, name: &str, norm: &Norm) {
+    let shape = [norm.gain.len()];
+    all.push(Tensor::new(names::weight(name), &shape, &norm.gain));
+    all.push(Tensor::new(names::bias(name), &shape, &norm.bias));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::read_model;
+    use crate::synthetic;
+    use tailtune::image::{Activation, ModelConfig};
+
+    const CONFIG: ModelConfig = ModelConfig {
+        n_layers: 2,
+        d_model: 8,
+        n_heads: 2,
+        d_ff: 12,
+        seq_len: 6,
+        n_classes: 3,
+        input: InputKind::Frames {
+            n_frames: 5,
+            n_features: 4,
+        },
+        class_token: true,
+        norm: NormOrder::Pre,
+        activation: Activation::Gelu,
+        pooling: Pooling::ClassToken,
+        embed_norm: false,
+        final_norm: true,
+    };
+
+    const TOKENS: ModelConfig = ModelConfig {
+        input: InputKind::Tokens {
+            vocab_size: 70_000,
+            n_segments: 2,
+        },
+        class_token: false,
+        norm: NormOrder::Post,
+        activation: Activation::Relu,
+        pooling: Pooling::Mean,
+        embed_norm: true,
+        final_norm: false,
+        n_classes: 0,
+        ..CONFIG
+    };
+
+    #[test]
+    fn a_model_is_read_back_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        for config in [CONFIG, TOKENS] {
+            let model = synthetic::model(&config, 7);
+            write_model(dir.path(), &model, &[]).unwrap();
+            assert_eq!(read_model(dir.path()).unwrap(), model);
+        }
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = write_whole(&file.path().join("config.json"), b"{}").unwrap_err();
+        assert!(error.to_string().contains("config.json"), "{error}");
+    }
+}
