@@ -28,9 +28,11 @@ pub struct Synthesize {
 }
 
 /// Voice variants of espeak-ng: men, women, and some that sound like other people.
-const VARIANTS: [&str; 16] = [
+const VARIANTS: [&str; 36] = [
     "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "Andy", "Mario",
-    "linda",
+    "linda", "Alex", "Annie", "belinda", "Gene", "Hugo", "pablo", "steph", "steph2", "rob",
+    "Michael", "klatt", "klatt2", "klatt3", "klatt4", "Lee", "Jacky", "paul", "caleb", "anika",
+    "victor",
 ];
 
 /// One clip to speak.
@@ -93,8 +95,10 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
     }
 }
 
-/// Returns the class of a word: the same letters in another language are another word.
+/// Returns the class of a word: the same letters in another language are another word, in another
+/// accent of the same language they are not.
 fn class(language: &str, word: &str) -> String {
+    let language = language.split('-').next().unwrap_or(language);
     format!("{word} ({language})").replace('/', "-")
 }
 
@@ -111,7 +115,7 @@ fn plan(words: &[(String, String)], clips: u32, seed: u64, output: &Path) -> Vec
                 pitch: 15 + r.below(75),
                 path: output
                     .join(class(language, word))
-                    .join(format!("{i:04}.wav")),
+                    .join(format!("{language}-{i:04}.wav")),
             });
         }
     }
