@@ -13,6 +13,7 @@ pub mod image_writer;
 pub mod import;
 pub mod int8;
 pub mod metrics;
+pub mod models;
 pub mod output;
 pub mod quantize;
 pub mod reference;

@@ -10,7 +10,7 @@ use crate::board;
 use crate::data::Dataset;
 use crate::emulator::Emulator;
 use crate::import::read_model;
-use crate::output::write_whole;
+use crate::models;
 use crate::setup::{Mode, Need, setup};
 use clap::Args;
 use serde_json::json;
@@ -25,23 +25,14 @@ use tailtune_app::job::Kind;
 #[derive(Debug, Args)]
 pub struct Demo {
     /// The pretrained model
-    #[arg(
-        long,
-        value_name = "MODEL_DIR",
-        default_value = "../shared/models/kwt1"
-    )]
+    #[arg(long, value_name = "MODEL_DIR", default_value = models::KEYWORDS)]
     model: PathBuf,
     /// Sound to calibrate on
-    #[arg(
-        long,
-        value_name = "DATA",
-        default_value = "../shared/data/speech_commands_v0.01_sample"
-    )]
+    #[arg(long, value_name = "DATA", default_value = models::KNOWN_WORDS)]
     calibrate: PathBuf,
-    /// The new words: a folder with one sub-folder a word, or a CSV manifest path,label,speaker.
-    /// Without it, the digits of one speaker of the Free Spoken Digit Dataset
-    #[arg(long, value_name = "DATA")]
-    data: Option<PathBuf>,
+    /// The new words: a folder with one sub-folder a word, or a CSV manifest path,label,speaker
+    #[arg(long, value_name = "DATA", default_value = models::NEW_WORDS)]
+    data: PathBuf,
     /// Whose words, where the data says who speaks
     #[arg(long)]
     speaker: Option<String>,
@@ -49,7 +40,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     shots: u32,
     /// Recordings of each word to measure on
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     tests: u32,
     /// Decides which recordings are drawn
     #[arg(long, default_value_t = 1)]
@@ -64,7 +55,6 @@ pub struct Demo {
 }
 
 const BOARD: &str = "qemu-mps2-an386";
-const DIGITS: &str = "../shared/data/fsdd/recordings";
 
 impl Demo {
     pub(super) fn run(self) -> Result<(), CommandError> {
@@ -81,11 +71,9 @@ impl Demo {
             "--model",
             "a model directory with config.json and model.safetensors",
         )?;
-        present(
-            &self.calibrate,
-            "--calibrate",
-            "a folder with one sub-folder a class of .wav files",
-        )?;
+        let sounds = "a folder with one sub-folder a class of .wav files";
+        present(&self.calibrate, "--calibrate", sounds)?;
+        present(&self.data, "--data", sounds)?;
 
         eprintln!("[2/6] {} → int8 image", self.model.display());
         let board = board::find(BOARD)?;
@@ -98,7 +86,7 @@ impl Demo {
         let work = tempfile::Builder::new()
             .prefix("tailtune-demo-")
             .tempdir()?;
-        let (train, test) = self.words(work.path())?;
+        let (train, test) = self.words()?;
         let material = Material::new(&int8, &train, &test)?;
 
         eprintln!("[3/6] firmware for {BOARD}");
@@ -167,21 +155,8 @@ impl Demo {
     }
 
     /// Returns what to learn from and what to measure on.
-    fn words(&self, work: &Path) -> Result<(Dataset, Dataset), CommandError> {
-        let (data, speaker) = match &self.data {
-            Some(path) => (path.clone(), self.speaker.clone()),
-            None => {
-                let digits = Path::new(DIGITS);
-                present(
-                    digits,
-                    "--data",
-                    "a folder with one sub-folder a word, or a CSV manifest",
-                )?;
-                let speaker = self.speaker.clone().unwrap_or_else(|| "jackson".into());
-                (digits_manifest(digits, work)?, Some(speaker))
-            }
-        };
-        let all = source::open(&data, speaker.as_deref(), Silence::Clips)?;
+    fn words(&self) -> Result<(Dataset, Dataset), CommandError> {
+        let all = source::open(&self.data, self.speaker.as_deref(), Silence::Clips)?;
         let train = all.subset(&all.pick_shots(self.shots as usize, self.seed.into())?);
         let learned: HashSet<&str> = train.samples.iter().map(|s| s.id.as_str()).collect();
         let mut rest = all.clone();
@@ -195,32 +170,5 @@ fn present(path: &Path, flag: &str, what: &str) -> Result<(), CommandError> {
     if path.exists() {
         return Ok(());
     }
-    let message =
-        "is not there; this version of the project ships no model or recordings of its own";
-    Err(format!("{} {message}: give {what} with {flag}", path.display()).into())
-}
-
-/// Writes a manifest of the Free Spoken Digit Dataset, whose files are named DIGIT_SPEAKER_TAKE.wav.
-fn digits_manifest(digits: &Path, work: &Path) -> Result<PathBuf, CommandError> {
-    const NAMES: [&str; 10] = [
-        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
-    ];
-    let digits = std::fs::canonicalize(digits)?;
-    let mut files: Vec<_> = std::fs::read_dir(&digits)?.collect::<Result<_, _>>()?;
-    files.sort_by_key(std::fs::DirEntry::file_name);
-    let mut text = "path,label,speaker\n".to_owned();
-    for file in files {
-        let name = file.file_name().to_string_lossy().into_owned();
-        let mut parts = name.split('_');
-        let (Some(digit), Some(speaker)) = (parts.next(), parts.next()) else {
-            continue;
-        };
-        let Some(label) = digit.parse().ok().and_then(|d: usize| NAMES.get(d)) else {
-            continue;
-        };
-        text += &format!("\"{}\",{label},{speaker}\n", digits.join(&name).display());
-    }
-    let path = work.join("digits.csv");
-    write_whole(&path, text.as_bytes())?;
-    Ok(path)
+    Err(format!("{} is not there: give {what} with {flag}", path.display()).into())
 }
