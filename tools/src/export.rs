@@ -107,13 +107,20 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
         source,
     };
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let dir = dir.unwrap_or(Path::new("."));
-    std::fs::create_dir_all(dir).map_err(io)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(io)?;
-    std::io::Write::write_all(&mut file, bytes).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|e| io(e.error))?;
-    Ok(())
+    std::fs::create_dir_all(dir.unwrap_or(Path::new("."))).map_err(io)?;
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let write = || {
+        let mut file = std::fs::File::create(&part)?;
+        std::io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().map_err(|source| {
+        // What was written of it is of no use to anyone.
+        let _ = std::fs::remove_file(&part);
+        io(source)
+    })
 }
 
 /// Returns what config.json says of a model.
@@ -156,59 +163,69 @@ pub fn config(model: &FloatModel) -> Value {
     value
 }
 
-/// Returns the tensors of a model under the names of [`names`].
+/// Returns the tensors of a model under the names of [`names`], in the order of the forward.
 pub fn tensors(model: &FloatModel) -> Vec<Tensor> {
+    let mut model = model.clone();
+    let all = tensors_mut(&mut model).into_iter();
+    all.map(|(name, shape, values)| Tensor::new(name, &shape, values))
+        .collect()
+}
+
+/// A tensor of a model in place: its name, its shape and its elements.
+pub type TensorMut<'a> = (String, Vec<usize>, &'a mut Vec<f32>);
+
+/// Returns the tensors of a model in place, in the same order as [`tensors`].
+pub fn tensors_mut(model: &mut FloatModel) -> Vec<TensorMut<'_>> {
     let d = usize::from(model.config.d_model);
     let mut all = Vec::new();
-    match &model.embedding {
+    match &mut model.embedding {
         Embedding::Frames { projection } => linear(&mut all, names::PROJECTION, projection),
         Embedding::Tokens { table, segments } => {
-            all.push(Tensor::new(names::TOKENS, &[table.len() / d, d], table));
+            all.push((names::TOKENS.into(), vec![table.len() / d, d], table));
             if !segments.is_empty() {
-                let shape = [segments.len() / d, d];
-                all.push(Tensor::new(names::SEGMENTS, &shape, segments));
+                let shape = vec![segments.len() / d, d];
+                all.push((names::SEGMENTS.into(), shape, segments));
             }
         }
     }
-    let shape = [model.positions.len() / d, d];
-    all.push(Tensor::new(names::POSITIONS, &shape, &model.positions));
-    if let Some(token) = &model.class_token {
-        all.push(Tensor::new(names::CLASS_TOKEN, &[d], token));
+    let shape = vec![model.positions.len() / d, d];
+    all.push((names::POSITIONS.into(), shape, &mut model.positions));
+    if let Some(token) = &mut model.class_token {
+        all.push((names::CLASS_TOKEN.into(), vec![d], token));
     }
-    if let Some(n) = &model.embed_norm {
+    if let Some(n) = &mut model.embed_norm {
         norm(&mut all, names::EMBED_NORM, n);
     }
-    for (index, layer) in model.layers.iter().enumerate() {
+    for (index, layer) in model.layers.iter_mut().enumerate() {
         let name = |part: &str| names::layer(index, part);
-        linear(&mut all, &name("attention.q"), &layer.q);
-        linear(&mut all, &name("attention.k"), &layer.k);
-        linear(&mut all, &name("attention.v"), &layer.v);
-        linear(&mut all, &name("attention.o"), &layer.o);
-        norm(&mut all, &name("norm1"), &layer.norm1);
-        linear(&mut all, &name("ff1"), &layer.ff1);
-        linear(&mut all, &name("ff2"), &layer.ff2);
-        norm(&mut all, &name("norm2"), &layer.norm2);
+        linear(&mut all, &name("attention.q"), &mut layer.q);
+        linear(&mut all, &name("attention.k"), &mut layer.k);
+        linear(&mut all, &name("attention.v"), &mut layer.v);
+        linear(&mut all, &name("attention.o"), &mut layer.o);
+        norm(&mut all, &name("norm1"), &mut layer.norm1);
+        linear(&mut all, &name("ff1"), &mut layer.ff1);
+        linear(&mut all, &name("ff2"), &mut layer.ff2);
+        norm(&mut all, &name("norm2"), &mut layer.norm2);
     }
-    if let Some(n) = &model.final_norm {
+    if let Some(n) = &mut model.final_norm {
         norm(&mut all, names::FINAL_NORM, n);
     }
     if model.head.out_features > 0 {
-        linear(&mut all, names::HEAD, &model.head);
+        linear(&mut all, names::HEAD, &mut model.head);
     }
     all
 }
 
-fn linear(all: &mut Vec<Tensor>, name: &str, linear: &Linear) {
-    let shape = [linear.out_features, linear.in_features];
-    all.push(Tensor::new(names::weight(name), &shape, &linear.weight));
-    let shape = [linear.out_features];
-    all.push(Tensor::new(names::bias(name), &shape, &linear.bias));
+fn linear<'a>(all: &mut Vec<TensorMut<'a>>, name: &str, linear: &'a mut Linear) {
+    let (out, input) = (linear.out_features, linear.in_features);
+    all.push((names::weight(name), vec![out, input], &mut linear.weight));
+    all.push((names::bias(name), vec![out], &mut linear.bias));
 }
 
-fn norm(all: &mut Vec<Tensor>, name: &str, norm: &Norm) {
-    let shape = [norm.gain.len()];
-    all.push(Tensor::new(names::weight(name), &shape, &norm.gain));
-    all.push(Tensor::new(names::bias(name), &shape, &norm.bias));
+fn norm<'a>(all: &mut Vec<TensorMut<'a>>, name: &str, norm: &'a mut Norm) {
+    let d = norm.gain.len();
+    all.push((names::weight(name), vec![d], &mut norm.gain));
+    all.push((names::bias(name), vec![d], &mut norm.bias));
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod plan;
 mod source;
 mod synthesize;
 pub mod terminal;
+mod train;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ enum Command {
     Boards(boards::Boards),
     Demo(demo::Demo),
     Synthesize(synthesize::Synthesize),
+    Pretrain(train::Pretrain),
+    Finetune(train::Finetune),
 }
 
 /// Any error of a command: what is printed is its whole chain.
@@ -67,9 +70,16 @@ fn run(cli: Cli) -> ExitCode {
         Command::Boards(c) => c.run(),
         Command::Demo(c) => c.run(),
         Command::Synthesize(c) => c.run(),
+        Command::Pretrain(c) => return finish(c.run()),
+        Command::Finetune(c) => return finish(c.run()),
     };
+    finish(result.map(|()| ExitCode::SUCCESS))
+}
+
+/// Says what went wrong.
+fn finish(result: Result<ExitCode, CommandError>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let message = error.to_string();
             eprintln!("tailtune: {message}");

@@ -17,10 +17,14 @@ pub const NAMES: &[&str] = &[
     "clippy",
     "docs",
     "host tests",
+    "trainer",
     "oldest Rust",
     "firmware",
     "tests on the emulated board",
 ];
+
+/// The trainer's package.
+const TRAINER: &str = "tools/train";
 
 /// What the steps work on and hand to each other.
 pub struct Context {
@@ -47,6 +51,7 @@ impl Context {
         match name {
             "host tests" => self.host_tests(),
             "tests on the emulated board" => self.emulated_tests(),
+            "trainer" => self.trainer(),
             "setup" => Outcome::from_result(self.setup()),
             "fmt" => Outcome::from_result(self.fmt()),
             "sources" => Outcome::from_result(
@@ -80,10 +85,8 @@ impl Context {
         };
         check(&self.root)?;
         self.boards.iter().try_for_each(|board| check(&board.dir))?;
-        let fuzz = self.root.join("tests/fuzz");
-        if fuzz.join("Cargo.toml").is_file() {
-            check(&fuzz)?;
-        }
+        check(&self.root.join("tests/fuzz"))?;
+        check(&self.root.join(TRAINER))?;
         Ok(String::new())
     }
 
@@ -136,12 +139,37 @@ impl Context {
         outcome
     }
 
+    /// Lints, documents and tests the trainer, a workspace of its own, in the profile in which
+    /// `tailtune pretrain` builds it.
+    fn trainer(&self) -> Outcome {
+        let dir = self.root.join(TRAINER);
+        let lint = |args: &[&str]| {
+            let mut command = cargo(&dir);
+            command.args(args).env("RUSTDOCFLAGS", "-D warnings");
+            run(command)
+        };
+        let mut clippy = vec!["clippy", "--release", "--all-targets"];
+        clippy.extend(["--", "-D", "warnings"]);
+        let checked = lint(&clippy).and_then(|()| lint(&["doc", "--release", "--no-deps"]));
+        if let Err(error) = checked {
+            return Outcome::from_result(Err(error));
+        }
+        let mut command = cargo(&dir);
+        command.args(["test", "--release", "--no-fail-fast"]);
+        self.tested(command).0
+    }
+
     /// `cargo test` over the workspace. Both test steps use one profile, so nothing is built twice.
     fn test(&self, args: &[&str]) -> (Outcome, TestOutput) {
         let mut command = cargo(&self.root);
         command
             .args(["test", "--workspace", "--no-fail-fast"])
             .args(args);
+        self.tested(command)
+    }
+
+    /// Runs tests and counts them.
+    fn tested(&self, command: std::process::Command) -> (Outcome, TestOutput) {
         let mut output = TestOutput::default();
         let result = run_lines(command, |line| {
             output.line(line);

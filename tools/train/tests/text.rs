@@ -1,0 +1,117 @@
+//! Pretraining on text: both losses fall, and what is written is whole.
+
+#[allow(dead_code)] // The sounds are for other tests.
+mod common;
+
+use common::{trained, trainer};
+use std::fmt::Write;
+use tailtune_tools::import::read_model;
+use tailtune_tools::synthetic::Random;
+use tokenizers::Tokenizer;
+
+/// Documents of few words whose sentences count on: the next sentence can be told.
+fn corpus() -> String {
+    const THINGS: [&str; 4] = [
+        "the red lamp",
+        "a green door",
+        "the old robot",
+        "my small garden",
+    ];
+    const NUMBERS: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
+    let r = &mut Random::new(4);
+    let mut text = String::new();
+    for document in 0..120 {
+        let thing = THINGS[document % 4];
+        for number in NUMBERS {
+            let more = if r.below(2) == 0 { "again" } else { "slowly" };
+            writeln!(text, "{thing} counts to {number} {more}").unwrap();
+        }
+        text += "\n";
+    }
+    text
+}
+
+const CONFIG: &str = r#"
+name = "small text"
+task = "masked_lm"
+seed = 2
+hold_out = 0.1
+
+[model]
+d_model = 32
+n_layers = 2
+n_heads = 2
+d_ff = 64
+norm = "post"
+embed_norm = true
+final_norm = false
+pooling = "first"
+seq_len = 24
+vocab_size = 120
+
+[schedule]
+steps = 300
+batch = 32
+learning_rate = 3e-3
+warmup_steps = 30
+report_every = 100
+"#;
+
+#[test]
+fn masked_words_and_next_sentences() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let text = |name: &str| at(name).display().to_string();
+    std::fs::write(at("corpus.txt"), corpus()).unwrap();
+    std::fs::write(at("config.toml"), CONFIG).unwrap();
+    let said = trained(&[
+        "pretrain",
+        "--config",
+        &text("config.toml"),
+        "--data",
+        &text("corpus.txt"),
+        "-o",
+        &text("model"),
+    ]);
+    let last = said.lines().rfind(|l| l.starts_with("step")).unwrap();
+    let value = |name: &str| -> f64 {
+        let mut words = last.split_whitespace().skip_while(|w| *w != name);
+        words.nth(1).unwrap().parse().unwrap()
+    };
+    // Guessing gives a loss of ln 2 = 0.693 for the next sentence, and a quarter of the words are the
+    // only ones in their places.
+    assert!(value("held_out_mlm_loss") < 1.2, "{last}");
+    assert!(value("held_out_nsp_loss") < 0.6, "{last}");
+    let model = read_model(&at("model")).unwrap();
+    let tokenizer = Tokenizer::from_file(at("model/tokenizer.json")).unwrap();
+    let vocab = tokenizer.get_vocab_size(true);
+    assert_eq!(model.parameters() > vocab * 32, model.labels.is_empty());
+    assert_eq!(tokenizer.token_to_id("[MASK]"), Some(4));
+    let bytes = std::fs::read(at("model/model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(file.tensor("mlm.bias").unwrap().shape(), [vocab]);
+    assert_eq!(file.tensor("nsp.weight").unwrap().shape(), [2, 32]);
+}
+
+#[test]
+fn too_little_text_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(dir.path().join("corpus.txt"), "one\ntwo\n").unwrap();
+    std::fs::write(dir.path().join("config.toml"), CONFIG).unwrap();
+    let output = trainer(&[
+        "pretrain",
+        "--config",
+        &text("config.toml"),
+        "--data",
+        &text("corpus.txt"),
+        "-o",
+        &text("model"),
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("2 sentences") && said.contains("one sentence a line"),
+        "{said}"
+    );
+}
