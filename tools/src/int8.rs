@@ -165,6 +165,24 @@ impl Int8Model {
     }
 }
 
+impl Int8Model {
+    /// Returns the real logits `[n_classes]` of each input of frames f32; empty without a head.
+    ///
+    /// # Errors
+    /// [`Int8Error`].
+    pub fn logits(
+        &self,
+        inputs: &[Vec<f32>],
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Vec<f32>>, Int8Error> {
+        let image = self.image();
+        let scale = Head::new(&image).map_or(0.0, |head| head.logit_scale());
+        let outputs = self.run(&self.quantize(inputs)?, done)?;
+        let real = |o: Int8Output| o.logits.iter().map(|&l| f32::from(l) * scale).collect();
+        Ok(outputs.into_iter().map(real).collect())
+    }
+}
+
 /// Returns the index of the largest element, the first of equal ones.
 pub fn argmax<T: PartialOrd + Copy>(values: &[T]) -> Option<usize> {
     let mut best = 0;

@@ -6,6 +6,7 @@ pub mod board;
 pub mod cmd;
 pub mod data;
 pub mod emulator;
+pub mod evaluation;
 pub mod export;
 pub mod float_model;
 pub mod image_file;

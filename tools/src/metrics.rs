@@ -1,4 +1,7 @@
-//! What an evaluation counts: accuracy, agreement, confusion, precision and recall of each class.
+//! What an evaluation counts: accuracy, agreement, confusion, precision, recall and F1 of each
+//! class, and whether the probabilities can be believed ([`calibration`]).
+
+pub mod calibration;
 
 use serde::Serialize;
 
@@ -13,6 +16,8 @@ pub struct ClassScore {
     pub recall: Option<f64>,
     /// Share of what was taken for it that was it.
     pub precision: Option<f64>,
+    /// Harmonic mean of the two; none where the class occurs in neither truth nor predictions.
+    pub f1: Option<f64>,
 }
 
 /// Returns the share of predictions that equal the truth.
@@ -57,9 +62,16 @@ pub fn per_class(labels: &[String], confusion: &[Vec<usize>]) -> Vec<ClassScore>
             n,
             recall: ratio(right, n),
             precision: ratio(right, taken),
+            f1: ratio(2 * right, n + taken),
         }
     };
     labels.iter().enumerate().map(score).collect()
+}
+
+/// Returns the mean F1 of the classes that occur in truth or predictions; none without any.
+pub fn macro_f1(scores: &[ClassScore]) -> Option<f64> {
+    let f1: Vec<f64> = scores.iter().filter_map(|s| s.f1).collect();
+    (!f1.is_empty()).then(|| f1.iter().sum::<f64>() / f1.len() as f64)
 }
 
 #[cfg(test)]
@@ -83,5 +95,22 @@ mod tests {
             (scores[1].n, scores[1].recall, scores[1].precision),
             (1, Some(1.0), Some(0.5))
         );
+        // F1 = 2·right / (n + taken): 2·1 / (2 + 1) and 2·1 / (1 + 2).
+        assert_eq!(
+            (scores[0].f1, scores[1].f1),
+            (Some(2.0 / 3.0), Some(2.0 / 3.0))
+        );
+        assert_eq!(macro_f1(&scores), Some(2.0 / 3.0));
+    }
+
+    #[test]
+    fn a_class_that_never_occurs_takes_no_part_in_the_mean() {
+        let labels = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let scores = per_class(&labels, &confusion(3, &[Some(0), Some(0)], &[0, 1]));
+        // b was never there and was predicted once: its F1 is 0.
+        assert_eq!(scores[1].f1, Some(0.0));
+        assert_eq!(scores[2].f1, None);
+        assert_eq!(macro_f1(&scores), Some(1.0 / 3.0));
+        assert_eq!(macro_f1(&[]), None);
     }
 }

@@ -1,5 +1,5 @@
-//! The float forward, written from the formulas: what int8 is measured against, and what
-//! calibration watches through a [`Probe`].
+//! The float forward, written from the formulas: what int8 is measured against, what calibration
+//! watches through a [`Probe`], and what a [`Transform`] changes on its way.
 
 use crate::float_model::{Embedding, FloatModel, Layer, Linear, Norm};
 use ndarray::linalg::general_mat_mul;
@@ -27,6 +27,8 @@ pub enum Site {
     Context(usize),
     /// The residual stream plus attention, before a post-norm.
     AttnResidual(usize),
+    /// The residual stream between the sub-layers: after the attention's post-norm, if it has one.
+    AttnOut(usize),
     /// What the first feed-forward layer reads.
     FfInput(usize),
     /// Before the activation.
@@ -54,6 +56,21 @@ impl Probe for () {
     fn record(&mut self, _: Site, _: &[f32], _: usize) {}
 }
 
+/// Changes values on their way through a forward.
+pub trait Transform {
+    /// Takes the values at `site`, `[rows, cols]` row-major; the forward goes on with what is left.
+    fn apply(&mut self, site: Site, values: &mut [f32], cols: usize);
+}
+
+/// A probe as a transform that changes nothing.
+struct Watch<'p>(&'p mut dyn Probe);
+
+impl Transform for Watch<'_> {
+    fn apply(&mut self, site: Site, values: &mut [f32], cols: usize) {
+        self.0.record(site, values, cols);
+    }
+}
+
 /// What the float model reads.
 #[derive(Debug, Clone, Copy)]
 pub enum FloatInput<'a> {
@@ -79,37 +96,48 @@ pub struct Output {
 
 /// Runs `model` on one input, whose kind and length whoever reads the data has checked.
 pub fn forward(model: &FloatModel, input: FloatInput<'_>, probe: &mut dyn Probe) -> Output {
+    forward_through(model, input, &mut Watch(probe))
+}
+
+/// Runs `model` on one input, as [`forward`] does; `through` may change the values at every site.
+pub fn forward_through(
+    model: &FloatModel,
+    input: FloatInput<'_>,
+    through: &mut dyn Transform,
+) -> Output {
     let d = usize::from(model.config.d_model);
-    let mut x = embed(model, input, probe);
+    let mut x = embed(model, input, through);
     for (l, layer) in model.layers.iter().enumerate() {
-        block(model, layer, l, &mut x, probe);
-        probe.record(Site::BlockOut(l), &x, d);
+        block(model, layer, l, &mut x, through);
+        through.apply(Site::BlockOut(l), &mut x, d);
     }
     if let Some(norm) = &model.final_norm {
         normalise(norm, &mut x);
     }
     let rows = x.len() / d;
-    let pooled: Vec<f32> = match model.config.pooling {
+    let mut pooled: Vec<f32> = match model.config.pooling {
         Pooling::ClassToken | Pooling::First => x[..d].to_vec(),
         Pooling::Mean => (0..d)
             .map(|c| x.iter().skip(c).step_by(d).sum::<f32>() / rows as f32)
             .collect(),
     };
-    probe.record(Site::Pooled, &pooled, d);
-    let logits = linear(&model.head, &pooled);
+    through.apply(Site::Pooled, &mut pooled, d);
+    let mut logits = linear(&model.head, &pooled);
     if !logits.is_empty() {
-        probe.record(Site::Logits, &logits, logits.len());
+        let n = logits.len();
+        through.apply(Site::Logits, &mut logits, n);
     }
     Output { pooled, logits }
 }
 
-fn embed(model: &FloatModel, input: FloatInput<'_>, probe: &mut dyn Probe) -> Vec<f32> {
+fn embed(model: &FloatModel, input: FloatInput<'_>, through: &mut dyn Transform) -> Vec<f32> {
     let d = usize::from(model.config.d_model);
     let mut x = model.class_token.clone().unwrap_or_default();
     match (&model.embedding, input) {
         (Embedding::Frames { projection }, FloatInput::Frames(frames)) => {
-            probe.record(Site::Input, frames, projection.in_features);
-            x.extend(linear(projection, frames));
+            let mut frames = frames.to_vec();
+            through.apply(Site::Input, &mut frames, projection.in_features);
+            x.extend(linear(projection, &frames));
         }
         (
             Embedding::Tokens { table, segments },
@@ -130,15 +158,15 @@ fn embed(model: &FloatModel, input: FloatInput<'_>, probe: &mut dyn Probe) -> Ve
     }
     let len = x.len();
     add(&mut x, &model.positions[..len]);
-    probe.record(Site::EmbeddingSum, &x, d);
+    through.apply(Site::EmbeddingSum, &mut x, d);
     if let Some(norm) = &model.embed_norm {
         normalise(norm, &mut x);
     }
-    probe.record(Site::Embedded, &x, d);
+    through.apply(Site::Embedded, &mut x, d);
     x
 }
 
-fn block(model: &FloatModel, layer: &Layer, l: usize, x: &mut [f32], probe: &mut dyn Probe) {
+fn block(model: &FloatModel, layer: &Layer, l: usize, x: &mut [f32], through: &mut dyn Transform) {
     let (d, d_ff) = (
         usize::from(model.config.d_model),
         usize::from(model.config.d_ff),
@@ -151,33 +179,34 @@ fn block(model: &FloatModel, layer: &Layer, l: usize, x: &mut [f32], probe: &mut
         }
         input
     };
-    let input = input_of(&layer.norm1, x);
-    probe.record(Site::AttnInput(l), &input, d);
-    let (q, k, v) = (
+    let mut input = input_of(&layer.norm1, x);
+    through.apply(Site::AttnInput(l), &mut input, d);
+    let (mut q, mut k, mut v) = (
         linear(&layer.q, &input),
         linear(&layer.k, &input),
         linear(&layer.v, &input),
     );
-    probe.record(Site::Query(l), &q, d);
-    probe.record(Site::Key(l), &k, d);
-    probe.record(Site::Value(l), &v, d);
-    let context = attention(&q, &k, &v, d, model.config.head_dim());
-    probe.record(Site::Context(l), &context, d);
+    through.apply(Site::Query(l), &mut q, d);
+    through.apply(Site::Key(l), &mut k, d);
+    through.apply(Site::Value(l), &mut v, d);
+    let mut context = attention(&q, &k, &v, d, model.config.head_dim());
+    through.apply(Site::Context(l), &mut context, d);
     add(x, &linear(&layer.o, &context));
-    probe.record(Site::AttnResidual(l), x, d);
+    through.apply(Site::AttnResidual(l), x, d);
     if !pre {
         normalise(&layer.norm1, x);
     }
-    let input = input_of(&layer.norm2, x);
-    probe.record(Site::FfInput(l), &input, d);
+    through.apply(Site::AttnOut(l), x, d);
+    let mut input = input_of(&layer.norm2, x);
+    through.apply(Site::FfInput(l), &mut input, d);
     let mut hidden = linear(&layer.ff1, &input);
-    probe.record(Site::FfPre(l), &hidden, d_ff);
+    through.apply(Site::FfPre(l), &mut hidden, d_ff);
     for h in &mut hidden {
         *h = model.activation.apply(*h);
     }
-    probe.record(Site::FfHidden(l), &hidden, d_ff);
+    through.apply(Site::FfHidden(l), &mut hidden, d_ff);
     add(x, &linear(&layer.ff2, &hidden));
-    probe.record(Site::FfResidual(l), x, d);
+    through.apply(Site::FfResidual(l), x, d);
     if !pre {
         normalise(&layer.norm2, x);
     }

@@ -111,7 +111,49 @@ fn every_form_evaluates_alike() {
         assert!(found["float_top1"].is_null() && found["agreement"].is_null());
     }
     let (text, _) = run(dir, &["eval", "tiny.bin", "--data", "clips"], 0);
-    assert!(text.contains("int8 top-1") && text.contains("low tone"));
+    assert!(text.contains("| int8 ") && text.contains("low tone"));
+}
+
+/// A model directory: float alone, and with calibration data the columns of the image made so.
+#[test]
+fn a_model_directory_evaluates_as_its_image_does() {
+    let work = workplace();
+    let dir = work.path();
+    let (text, _) = run(dir, &["eval", "model", "--data", "clips"], 0);
+    assert!(text.contains("--calibrate") && text.contains("| float "));
+    let float = json(dir, &["eval", "model", "--data", "clips"]);
+    assert!(float["int8_top1"].is_null() && float["agreement"].is_null());
+    let whole = ["eval", "model", "--data", "clips", "--calibrate", "clips"];
+    let found = json(dir, &[&whole[..], &["--html", "report.html"]].concat());
+    let image = [
+        "eval",
+        "tiny.bin",
+        "--data",
+        "clips",
+        "--reference",
+        "model",
+    ];
+    assert_eq!(found, json(dir, &image));
+    let columns = found["columns"].as_array().unwrap();
+    let names: Vec<&str> = columns.iter().filter_map(|c| c["name"].as_str()).collect();
+    assert_eq!(names, ["float", "fake_quantized", "int8"]);
+    assert_eq!(columns[0]["confusion"], float["confusion"]);
+    assert_eq!(found["agreements"].as_array().unwrap().len(), 3);
+    let page = std::fs::read_to_string(dir.join("report.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 9);
+    for wrong in [
+        &[&whole[..4], &["--reference", "model"]].concat()[..],
+        &[
+            "eval",
+            "tiny.bin",
+            "--data",
+            "clips",
+            "--calibrate",
+            "clips",
+        ],
+    ] {
+        run(dir, wrong, 2);
+    }
 }
 
 /// Class numbers in a safetensors file are the model's classes.

@@ -15,6 +15,7 @@ use tailtune_tools::emulator::{Emulator, JobRequest, JobSample, infer_results};
 use tailtune_tools::import::read_model;
 use tailtune_tools::int8::Int8Model;
 use tailtune_tools::metrics::{accuracy, agreement};
+use tailtune_tools::quantize::fake::FakeQuantized;
 use tailtune_tools::reference::{FloatInput, forward};
 use tailtune_tools::testing::shared;
 
@@ -199,4 +200,36 @@ fn the_emulated_core_gives_the_hosts_logits_on_all_48_clips() {
         assert_eq!(found.whole, want.logits, "clip {clip}");
         assert_eq!(found.steps, want.logits, "clip {clip}, in steps");
     }
+}
+
+/// On the published clips, integer arithmetic adds less noise than the grid that it works on.
+#[test]
+fn fake_quantized_kwt1_lies_between_float_and_int8() {
+    let Some(dir) = shared("models/kwt1") else {
+        return;
+    };
+    let model = read_model(&dir).unwrap();
+    let int8 = image(&dir);
+    let fake = FakeQuantized::new(&model, &int8.image()).unwrap();
+    let clips = parity_features(&dir);
+    let found = int8.logits(&clips, &|| ()).unwrap().concat();
+    let all = |one: &dyn Fn(FloatInput<'_>) -> Vec<f32>| -> Vec<f32> {
+        let each = clips.iter().flat_map(|c| one(FloatInput::Frames(c)));
+        each.collect()
+    };
+    let float = all(&|c| forward(&model, c, &mut ()).logits);
+    let faked = all(&|c| fake.forward(c).logits);
+    let sqnr = |exact: &[f32], found: &[f32]| {
+        let signal: f32 = exact.iter().map(|x| x * x).sum();
+        let noise: f32 = exact
+            .iter()
+            .zip(found)
+            .map(|(a, b)| (a - b) * (a - b))
+            .sum();
+        10.0 * libm::log10f(signal / noise)
+    };
+    let (grid, arithmetic) = (sqnr(&float, &faked), sqnr(&faked, &found));
+    println!("float to fake-quantized {grid:.1} dB, fake-quantized to int8 {arithmetic:.1} dB");
+    assert!(grid > 20.0, "{grid} dB");
+    assert!(arithmetic > grid, "{arithmetic} dB after {grid} dB");
 }

@@ -142,6 +142,15 @@ pub fn quantized(
     clips: &[Vec<f32>],
     board: &Board,
 ) -> Result<(Int8Model, Quantized), CommandError> {
+    quantized_for(model, clips, &board.name)
+}
+
+/// As [`quantized`], for a board of this name, or for none that matters.
+pub fn quantized_for(
+    model: &FloatModel,
+    clips: &[Vec<f32>],
+    board: &str,
+) -> Result<(Int8Model, Quantized), CommandError> {
     let bar = progress("calibrating, clips", clips.len());
     let mut calibration = Calibration::default();
     for clip in clips {
@@ -152,7 +161,7 @@ pub fn quantized(
     eprintln!("choosing ranges and smoothing, block by block");
     let mut quantized = quantize(model, &calibration)?;
     let writer = &mut quantized.writer;
-    for (key, value) in provenance(model, &board.name)? {
+    for (key, value) in provenance(model, board)? {
         writer.provenance(key, &value);
     }
     let int8 = Int8Model::new(quantized.writer.finish()?)?;

@@ -1,124 +1,278 @@
-//! `tailtune eval`: accuracy of the int8 image, and of the float model beside it.
+//! `tailtune eval`: a model directory or an image on labelled data, in float, on the image's grids
+//! and in int8.
 
-use super::CommandError;
 use super::source::{self, Silence};
 use super::terminal::{percent, print, print_json, progress, table};
+use super::{CommandError, convert, wrong_call};
+use crate::audio::FrontEnd;
+use crate::evaluation::{Column, Evaluation, html};
 use crate::float_model::FloatModel;
 use crate::import::read_model;
 use crate::int8::{Int8Model, argmax};
 use crate::metrics;
+use crate::output::write_whole;
+use crate::quantize::fake::FakeQuantized;
 use crate::reference::{FloatInput, forward};
 use clap::Args;
 use rayon::prelude::*;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tailtune::image::ModelConfig;
 
-/// Evaluate an image on labelled data, with the very runtime that the device runs
+/// Evaluate a model or an image on labelled data; int8 is the very runtime that the device runs
 #[derive(Debug, Args)]
 pub struct Eval {
-    /// The image
-    image: PathBuf,
+    /// A model directory, or an image (.bin, .hex, .uf2 or .elf)
+    subject: PathBuf,
     /// Labelled data: a folder with one sub-folder a class, a CSV manifest, or safetensors
     #[arg(long)]
     data: PathBuf,
-    /// The float model to compare with
+    /// For an image: the model that it was made from, to compare with
     #[arg(long, value_name = "MODEL_DIR")]
     reference: Option<PathBuf>,
+    /// For a model directory: data to calibrate on, for its fake-quantized and int8 columns
+    #[arg(long, value_name = "DATA", conflicts_with = "reference")]
+    calibrate: Option<PathBuf>,
     /// Only the samples of this speaker (a manifest's third column)
     #[arg(long)]
     speaker: Option<String>,
     /// What stands for clips labelled _silence_
     #[arg(long, value_enum, default_value = "clips")]
     silence: Silence,
-    /// Print one JSON object: n, float_top1, int8_top1, agreement (null without --reference), labels,
-    /// confusion[truth][predicted] of int8, per_class[]
+    /// Also write the report as one HTML page with plots
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print one JSON object: n, float_top1, int8_top1, agreement (of float and int8; null where one
+    /// is missing), labels, confusion[truth][predicted] and per_class[] of the last column,
+    /// agreements[], columns[] (name, top1, macro_f1, ece, nll, confusion, per_class, reliability)
     #[arg(long)]
     json: bool,
 }
 
+/// What there is to evaluate.
+struct Subjects {
+    float: Option<FloatModel>,
+    int8: Option<Int8Model>,
+    labels: Vec<String>,
+    config: ModelConfig,
+    front_end: Option<FrontEnd>,
+}
+
 impl Eval {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        let int8 = Int8Model::read(&self.image)?;
-        let image = int8.image();
-        let labels: Vec<String> = image.labels().iter().map(str::to_owned).collect();
-        if labels.is_empty() {
+        let subjects = self.subjects()?;
+        if subjects.labels.is_empty() {
             return Err(format!(
-                "{}: the image has no head to evaluate",
-                self.image.display()
+                "{}: it has no head to evaluate; give a model with labels",
+                self.subject.display()
             )
             .into());
         }
-        let front_end = source::front_end_of(image.provenance())?;
         let mut data = source::open(&self.data, self.speaker.as_deref(), self.silence)?;
-        data.name_classes(&labels);
-        let clips = source::features(&data, front_end.as_ref(), image.config())?;
-        let truth = source::classes(&data, &labels);
+        data.name_classes(&subjects.labels);
+        let clips = source::features(&data, subjects.front_end.as_ref(), &subjects.config)?;
+        let truth = source::classes(&data, &subjects.labels);
         let unknown = truth.iter().filter(|t| t.is_none()).count();
         if unknown > 0 {
             eprintln!(
-                "{unknown} of {} samples have labels that the image does not know: counted as wrong",
+                "{unknown} of {} samples have labels that the model does not know: counted as wrong",
                 truth.len()
             );
         }
-        let predicted = int8_predictions(&int8, &clips)?;
-        let top1 = metrics::accuracy(&truth, &predicted);
-        let confusion = metrics::confusion(labels.len(), &truth, &predicted);
-        let per_class = metrics::per_class(&labels, &confusion);
+        let evaluation = subjects.evaluate(&clips, &truth)?;
+        if let Some(path) = &self.html {
+            let (subject, data) = (self.subject.display(), self.data.display());
+            let page = html::page(&subject.to_string(), &data.to_string(), &evaluation);
+            write_whole(path, page.as_bytes())?;
+        }
+        if self.json {
+            return as_json(&evaluation);
+        }
+        as_text(&evaluation)?;
+        match subjects.int8 {
+            Some(_) => Ok(()),
+            None => print(
+                "int8 is not evaluated: quantization needs data of its own to calibrate on, never the test data; give it with --calibrate DATA",
+            ),
+        }
+    }
+
+    fn subjects(&self) -> Result<Subjects, CommandError> {
+        if self.subject.is_dir() {
+            return self.of_model();
+        }
+        if self.calibrate.is_some() {
+            return Err(wrong_call(
+                "--calibrate goes with a model directory: an image is calibrated already",
+            ));
+        }
+        let int8 = Int8Model::read(&self.subject)?;
+        let image = int8.image();
+        let labels: Vec<String> = image.labels().iter().map(str::to_owned).collect();
         let float = match &self.reference {
-            Some(dir) => {
-                let model = read_model(dir)?;
-                if model.labels != labels || model.config != *image.config() {
-                    return Err(format!(
-                        "{}: its labels or its architecture are not those of {}: give the model that the image was made from",
-                        dir.display(),
-                        self.image.display()
-                    )
-                    .into());
-                }
-                Some(float_predictions(&model, &clips))
+            Some(dir) => Some(self.reference_of(dir, &labels, image.config())?),
+            None => None,
+        };
+        Ok(Subjects {
+            float,
+            labels,
+            config: *image.config(),
+            front_end: source::front_end_of(image.provenance())?,
+            int8: Some(int8.clone()),
+        })
+    }
+
+    fn of_model(&self) -> Result<Subjects, CommandError> {
+        if self.reference.is_some() {
+            return Err(wrong_call(
+                "--reference goes with an image: a model directory is its own reference",
+            ));
+        }
+        let model = read_model(&self.subject)?;
+        let front_end = model.front_end.as_ref().map(FrontEnd::new);
+        let int8 = match &self.calibrate {
+            Some(path) => {
+                let data = source::open(path, None, Silence::Clips)?;
+                let mut clips = source::features(&data, front_end.as_ref(), &model.config)?;
+                // As `convert` does.
+                clips.extend(front_end.as_ref().map(FrontEnd::silence));
+                Some(convert::quantized_for(&model, &clips, "none")?.0)
             }
             None => None,
         };
-        let float_top1 = float.as_ref().map(|f| metrics::accuracy(&truth, f));
-        let agreement = float.as_ref().map(|f| metrics::agreement(f, &predicted));
-        if self.json {
-            return print_json(&json!({
-                "n": truth.len(), "float_top1": float_top1, "int8_top1": top1,
-                "agreement": agreement, "labels": labels, "confusion": confusion,
-                "per_class": per_class,
-            }));
-        }
-        print(&format!("samples         {}", truth.len()))?;
-        if let (Some(float_top1), Some(agreement)) = (float_top1, agreement) {
-            print(&format!("float top-1     {}", percent(float_top1)))?;
-            print(&format!("int8 top-1      {}", percent(top1)))?;
-            print(&format!("agreement       {}", percent(agreement)))?;
-        } else {
-            print(&format!("int8 top-1      {}", percent(top1)))?;
-        }
-        let mut header = vec!["truth \\ predicted"];
-        header.extend(labels.iter().map(String::as_str));
-        header.extend(["n", "recall", "precision"]);
-        let mut rows = table(&header);
-        let share = |x: Option<f64>| x.map_or("-".to_owned(), percent);
-        for (counts, score) in confusion.iter().zip(&per_class) {
-            let mut row = vec![score.label.clone()];
-            row.extend(counts.iter().map(|&c| {
-                if c == 0 {
-                    "·".to_owned()
-                } else {
-                    c.to_string()
-                }
-            }));
-            row.extend([
-                score.n.to_string(),
-                share(score.recall),
-                share(score.precision),
-            ]);
-            rows.add_row(row);
-        }
-        print(&rows.to_string())
+        Ok(Subjects {
+            labels: model.labels.clone(),
+            config: model.config,
+            front_end,
+            int8,
+            float: Some(model),
+        })
     }
+
+    fn reference_of(
+        &self,
+        dir: &Path,
+        labels: &[String],
+        config: &ModelConfig,
+    ) -> Result<FloatModel, CommandError> {
+        let model = read_model(dir)?;
+        if model.labels != labels || model.config != *config {
+            return Err(format!(
+                "{}: its labels or its architecture are not those of {}: give the model that the image was made from",
+                dir.display(),
+                self.subject.display()
+            )
+            .into());
+        }
+        Ok(model)
+    }
+}
+
+impl Subjects {
+    fn evaluate(
+        &self,
+        clips: &[Vec<f32>],
+        truth: &[Option<usize>],
+    ) -> Result<Evaluation, CommandError> {
+        let column = |name, logits: &[Vec<f32>]| Column::new(name, &self.labels, truth, logits);
+        let mut columns = Vec::new();
+        if let Some(model) = &self.float {
+            let one = |c: &[f32]| forward(model, FloatInput::Frames(c), &mut ()).logits;
+            columns.push(column("float", &each("float reference, clips", clips, one)));
+        }
+        if let (Some(model), Some(int8)) = (&self.float, &self.int8) {
+            let fake = FakeQuantized::new(model, &int8.image())?;
+            let one = |c: &[f32]| fake.forward(FloatInput::Frames(c)).logits;
+            columns.push(column(
+                "fake_quantized",
+                &each("fake-quantized, clips", clips, one),
+            ));
+        }
+        if let Some(int8) = &self.int8 {
+            let bar = progress("int8, clips", clips.len());
+            columns.push(column("int8", &int8.logits(clips, &|| bar.inc(1))?));
+            bar.finish_and_clear();
+        }
+        Ok(Evaluation {
+            n: truth.len(),
+            labels: self.labels.clone(),
+            columns,
+        })
+    }
+}
+
+fn each(what: &str, clips: &[Vec<f32>], one: impl Fn(&[f32]) -> Vec<f32> + Sync) -> Vec<Vec<f32>> {
+    let bar = progress(what, clips.len());
+    let counted = |clip: &Vec<f32>| {
+        let logits = one(clip);
+        bar.inc(1);
+        logits
+    };
+    let logits = clips.par_iter().map(counted).collect();
+    bar.finish_and_clear();
+    logits
+}
+
+fn as_json(evaluation: &Evaluation) -> Result<(), CommandError> {
+    let top1 = |name| evaluation.column(name).map(|c| c.top1);
+    let agreements = evaluation.agreements();
+    let whole = agreements.iter().find(|a| a.between == ["float", "int8"]);
+    let last = evaluation.columns.last();
+    print_json(&json!({
+        "n": evaluation.n, "float_top1": top1("float"), "int8_top1": top1("int8"),
+        "agreement": whole.map(|a| a.share), "labels": evaluation.labels,
+        "confusion": last.map(|c| &c.confusion), "per_class": last.map(|c| &c.per_class),
+        "agreements": agreements, "columns": evaluation.columns,
+    }))
+}
+
+fn as_text(evaluation: &Evaluation) -> Result<(), CommandError> {
+    print(&format!("samples         {}", evaluation.n))?;
+    let mut rows = table(&[
+        "arithmetic",
+        "top-1",
+        "macro-F1",
+        "calibration error",
+        "NLL, nats",
+    ]);
+    let number = |x: Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.4}"));
+    for c in &evaluation.columns {
+        rows.add_row([
+            c.name.to_owned(),
+            percent(c.top1),
+            number(c.macro_f1),
+            number(Some(c.ece)),
+            number(c.nll),
+        ]);
+    }
+    print(&rows.to_string())?;
+    for a in evaluation.agreements() {
+        let [x, y] = a.between;
+        print(&format!("{x} and {y} agree on {}", percent(a.share)))?;
+    }
+    match evaluation.columns.last() {
+        Some(last) => confusion_table(&evaluation.labels, last),
+        None => Ok(()),
+    }
+}
+
+fn confusion_table(labels: &[String], column: &Column) -> Result<(), CommandError> {
+    let title = format!("{}: truth \\ predicted", column.name);
+    let mut header = vec![title.as_str()];
+    header.extend(labels.iter().map(String::as_str));
+    header.extend(["n", "recall", "precision", "F1"]);
+    let mut rows = table(&header);
+    let share = |x: Option<f64>| x.map_or("-".to_owned(), percent);
+    let cell = |&c: &usize| if c == 0 { "·".into() } else { c.to_string() };
+    for (counts, score) in column.confusion.iter().zip(&column.per_class) {
+        let mut row = vec![score.label.clone()];
+        row.extend(counts.iter().map(cell));
+        let shares = [score.recall, score.precision, score.f1].map(share);
+        row.push(score.n.to_string());
+        row.extend(shares);
+        rows.add_row(row);
+    }
+    print(&rows.to_string())
 }
 
 /// Returns the int8 model's class of each clip.

@@ -6,6 +6,7 @@
 //! smooth      per-channel factors between a LayerNorm and the linear layers that read it
 //! linear      weights per output channel, biases with the input's zero point folded in
 //! block       one encoder block
+//! fake        the float forward on an image's grids
 //! fixed       real factors → mantissas and shifts
 //! ```
 //!
@@ -16,6 +17,7 @@
 mod block;
 pub mod calibrate;
 mod embedding;
+pub mod fake;
 pub mod fixed;
 mod linear;
 pub mod range;

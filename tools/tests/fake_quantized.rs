@@ -1,0 +1,86 @@
+//! The fake-quantized forward against the integer runtime on the same grids: what is left between
+//! the two is integer arithmetic.
+
+use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
+use tailtune_tools::int8::Int8Model;
+use tailtune_tools::quantize::fake::{FakeError, FakeQuantized};
+use tailtune_tools::reference::{FloatInput, forward};
+use tailtune_tools::synthetic::{self, Random, SyntheticInput};
+
+const POST: ModelConfig = ModelConfig {
+    n_layers: 2,
+    d_model: 24,
+    n_heads: 3,
+    d_ff: 40,
+    seq_len: 11,
+    n_classes: 5,
+    input: InputKind::Frames {
+        n_frames: 10,
+        n_features: 7,
+    },
+    class_token: true,
+    norm: NormOrder::Post,
+    activation: Activation::Gelu,
+    pooling: Pooling::ClassToken,
+    embed_norm: false,
+    final_norm: false,
+};
+
+const PRE: ModelConfig = ModelConfig {
+    norm: NormOrder::Pre,
+    activation: Activation::Relu,
+    pooling: Pooling::Mean,
+    embed_norm: true,
+    final_norm: true,
+    ..POST
+};
+
+/// Signal to noise ratio in dB.
+fn sqnr(exact: &[f32], found: &[f32]) -> f64 {
+    let square = |x: f32| f64::from(x).powi(2);
+    let signal: f64 = exact.iter().map(|&x| square(x)).sum();
+    let noise: f64 = exact.iter().zip(found).map(|(a, b)| square(a - b)).sum();
+    10.0 * libm::log10(signal / noise.max(1e-30))
+}
+
+/// Int8's logits lie closer to the fake-quantized ones than to float's.
+#[test]
+fn integer_arithmetic_adds_little_to_the_grid() {
+    for (name, config) in [("post", POST), ("pre", PRE)] {
+        let model = synthetic::model(&config, 3);
+        let quantized = synthetic::quantized(&model, 200, 4).unwrap();
+        let int8 = Int8Model::new(quantized.writer.finish().unwrap()).unwrap();
+        let fake = FakeQuantized::new(&model, &int8.image()).unwrap();
+        let r = &mut Random::new(9);
+        let clips: Vec<Vec<f32>> = (0..64)
+            .map(|_| match synthetic::input(&config, 10, r) {
+                SyntheticInput::Frames(x) => x,
+                SyntheticInput::Tokens(..) => unreachable!("the models read frames"),
+            })
+            .collect();
+        let found = int8.logits(&clips, &|| ()).unwrap().concat();
+        let all = |one: &dyn Fn(&[f32]) -> Vec<f32>| -> Vec<f32> {
+            clips.iter().flat_map(|c| one(c)).collect()
+        };
+        let float = all(&|c| forward(&model, FloatInput::Frames(c), &mut ()).logits);
+        let faked = all(&|c| fake.forward(FloatInput::Frames(c)).logits);
+        let (grid, arithmetic) = (sqnr(&float, &faked), sqnr(&faked, &found));
+        let whole = sqnr(&float, &found);
+        println!(
+            "{name}: float/fake {grid:.1} dB, fake/int8 {arithmetic:.1}, float/int8 {whole:.1}"
+        );
+        assert!(grid > 20.0, "{name}: {grid} dB");
+        assert!(
+            arithmetic > 28.0 && arithmetic > whole,
+            "{name}: {arithmetic} dB, {whole} dB"
+        );
+    }
+}
+
+#[test]
+fn another_models_image_is_refused() {
+    let quantized = synthetic::quantized(&synthetic::model(&POST, 1), 20, 2).unwrap();
+    let int8 = Int8Model::new(quantized.writer.finish().unwrap()).unwrap();
+    let error = FakeQuantized::new(&synthetic::model(&PRE, 1), &int8.image()).unwrap_err();
+    assert!(matches!(error, FakeError::Architecture));
+}
