@@ -68,7 +68,8 @@
 //!
 //! # Features
 //!
-//! `defmt`: `defmt::Format` for errors and reports. No feature changes a number.
+//! `defmt`: `defmt::Format` for errors and reports. `audio`: the front end of sound models. No feature
+//! changes a number.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -76,6 +77,8 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "audio")]
+pub mod audio;
 pub mod image;
 pub mod kernels;
 pub mod model;

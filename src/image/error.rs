@@ -75,6 +75,13 @@ pub enum ImageError {
     },
     /// The provenance is not UTF-8.
     Provenance,
+    /// A value of the front end is out of range or contradicts another or the model.
+    FrontEnd {
+        /// The field's name.
+        field: &'static str,
+        /// What it holds; the bits of a float.
+        found: u32,
+    },
 }
 
 /// What is wrong with a tensor.
@@ -153,6 +160,9 @@ impl fmt::Display for ImageError {
             }
             Self::Labels { index } => write!(f, "label {index} is malformed"),
             Self::Provenance => write!(f, "the provenance is not UTF-8"),
+            Self::FrontEnd { field, found } => {
+                write!(f, "front end: {field} = {found:#x} is out of range")
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! offset size field
 //!  0     4    magic              "TTIM"
 //!  4     2    format major       1; another major is refused
-//!  6     2    format minor       0; a newer minor only adds what an older reader may ignore
+//!  6     2    format minor       1; a newer minor only adds what an older reader may ignore
 //!  8     4    total length       bytes, the header counted
 //! 12     4    CRC-32             ISO-HDLC, of all bytes of the image but these four
 //! 16    16    model id           a hash of trunk, cut and labels (not of the file)
@@ -15,7 +15,8 @@
 //! 76     4    labels length      bytes: for each class one length byte and that many of UTF-8
 //! 80     4    provenance offset
 //! 84     4    provenance length  bytes of UTF-8, `key=value` lines: tool, board, source
-//! 88     8    reserved           0
+//! 88     4    front end offset   a multiple of 16; 0 where there is none (always 0 before minor 1)
+//! 92     4    front end length   bytes (see `front_end`)
 //! ```
 
 use super::config::ConfigRecord;
@@ -27,7 +28,7 @@ pub const MAGIC: [u8; 4] = *b"TTIM";
 /// The format's major version, which a reader must know.
 pub const FORMAT_MAJOR: u16 = 1;
 /// The format's minor version.
-pub const FORMAT_MINOR: u16 = 0;
+pub const FORMAT_MINOR: u16 = 1;
 /// Where the CRC stands: the four bytes that it does not cover.
 pub const CRC_OFFSET: usize = 12;
 /// Every tensor's offset is a multiple of this.
@@ -63,8 +64,10 @@ pub struct Header {
     pub provenance_offset: U32,
     /// Bytes of provenance.
     pub provenance_len: U32,
-    /// Zero.
-    pub reserved: [u8; 8],
+    /// Where the front end starts; 0 where there is none.
+    pub front_end_offset: U32,
+    /// Bytes of the front end.
+    pub front_end_len: U32,
 }
 
 /// Bytes of the header.

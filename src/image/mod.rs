@@ -10,6 +10,7 @@
 //! tensor directory         32 bytes a tensor, see `tensor`
 //! tensors                  each at a multiple of 16 bytes, in the directory's order
 //! labels, provenance       see `header`
+//! front end                of models of sound, see `front_end`
 //! ```
 //!
 //! All numbers are little endian. The buffer may be longer than the image (a flash region usually
@@ -17,6 +18,7 @@
 
 mod config;
 mod error;
+pub mod front_end;
 pub mod header;
 pub mod tensor;
 
@@ -25,6 +27,7 @@ pub use config::{
     MAX_HEADS, MAX_LAYERS, MAX_SEQ_LEN, MAX_VOCAB, ModelConfig, NormOrder, Pooling,
 };
 pub use error::{ImageError, TensorFault};
+pub use front_end::{FrontEndKind, FrontEndTables};
 pub use header::{
     CRC_OFFSET, FORMAT_MAJOR, FORMAT_MINOR, HEADER_LEN, Header, MAGIC, TENSOR_ALIGNMENT, checksum,
 };
@@ -53,6 +56,7 @@ pub struct Image<'a> {
     entries: &'a [TensorEntry],
     labels: &'a [u8],
     provenance: &'a str,
+    front_end: Option<FrontEndTables<'a>>,
     layout: Layout,
     config: ModelConfig,
     model_id: ModelId,
@@ -129,12 +133,15 @@ impl<'a> Image<'a> {
         let (offset, len) = (header.provenance_offset.get(), header.provenance_len.get());
         let provenance = section(bytes, "provenance", offset, len, end)?;
         let provenance = core::str::from_utf8(provenance).map_err(|_| ImageError::Provenance)?;
+        let end = offset.saturating_add(len);
+        let front_end = front_end(bytes, header, &config, end)?;
         let model_id = ModelId(header.model_id);
         Ok(Self {
             bytes,
             entries,
             labels,
             provenance,
+            front_end,
             layout,
             config,
             model_id,
@@ -162,6 +169,11 @@ impl<'a> Image<'a> {
     /// Returns where the image came from: `key=value` lines.
     pub const fn provenance(&self) -> &'a str {
         self.provenance
+    }
+
+    /// Returns what makes the model's frames out of sound, if it is a model of sound.
+    pub const fn front_end(&self) -> Option<FrontEndTables<'a>> {
+        self.front_end
     }
 
     /// Returns the bytes of the image, without what follows it in the buffer.
@@ -307,6 +319,46 @@ fn section<'a>(
     }
     let (_, rest) = bytes.split_at_checked(offset as usize).ok_or(bad)?;
     rest.get(..len as usize).ok_or(bad)
+}
+
+/// Returns the front end, checked against the model.
+fn front_end<'a>(
+    bytes: &'a [u8],
+    header: &Header,
+    config: &ModelConfig,
+    from: u32,
+) -> Result<Option<FrontEndTables<'a>>, ImageError> {
+    let (offset, len) = (header.front_end_offset.get(), header.front_end_len.get());
+    if (offset, len) == (0, 0) {
+        return Ok(None);
+    }
+    let bytes = section(bytes, "front end", offset, len, from)?;
+    if !offset.is_multiple_of(TENSOR_ALIGNMENT) {
+        return Err(ImageError::Section {
+            section: "front end",
+            offset,
+            len,
+        });
+    }
+    let tables = FrontEndTables::parse(bytes)?;
+    let bad = |field, found: usize| ImageError::FrontEnd {
+        field,
+        found: found as u32,
+    };
+    let InputKind::Frames {
+        n_frames,
+        n_features,
+    } = config.input
+    else {
+        return Err(bad("n_frames", tables.n_frames()));
+    };
+    if tables.n_frames() != usize::from(n_frames) {
+        return Err(bad("n_frames", tables.n_frames()));
+    }
+    if tables.n_features() != usize::from(n_features) {
+        return Err(bad("n_features", tables.n_features()));
+    }
+    Ok(Some(tables))
 }
 
 /// Checks one directory entry against what it must be; returns where its data ends.

@@ -104,6 +104,7 @@ pub struct ImageWriter {
     tensors: HashMap<(u8, u16), TensorData>,
     labels: Vec<String>,
     provenance: String,
+    front_end: Vec<u8>,
 }
 
 impl ImageWriter {
@@ -114,7 +115,13 @@ impl ImageWriter {
             tensors: HashMap::new(),
             labels: labels.to_vec(),
             provenance: String::new(),
+            front_end: Vec::new(),
         }
+    }
+
+    /// Gives the section that makes frames out of sound: see [`tailtune::image::front_end`].
+    pub fn front_end(&mut self, section: &[u8]) {
+        self.front_end = section.to_vec();
     }
 
     /// Adds a `key=value` line to the provenance.
@@ -190,8 +197,12 @@ impl ImageWriter {
             out.extend_from_slice(label.as_bytes());
         }
         hash.update(&out[labels_offset..]);
+        hash.update(&self.front_end);
         let provenance_offset = out.len();
         out.extend_from_slice(self.provenance.as_bytes());
+        out.resize(out.len().next_multiple_of(TENSOR_ALIGNMENT as usize), 0);
+        let front_end_offset = out.len();
+        out.extend_from_slice(&self.front_end);
         out.resize(out.len().next_multiple_of(TENSOR_ALIGNMENT as usize), 0);
         if u32::try_from(out.len()).is_err() {
             return Err(WriteError::TooLarge(out.len()));
@@ -211,6 +222,10 @@ impl ImageWriter {
         header.labels_len = word(provenance_offset - labels_offset);
         header.provenance_offset = word(provenance_offset);
         header.provenance_len = word(self.provenance.len());
+        if !self.front_end.is_empty() {
+            header.front_end_offset = word(front_end_offset);
+            header.front_end_len = word(self.front_end.len());
+        }
         out[..HEADER_LEN].copy_from_slice(header.as_bytes());
         let directory = entries.as_bytes();
         out[directory_offset..directory_offset + directory.len()].copy_from_slice(directory);
@@ -228,8 +243,13 @@ pub fn provenance_line(key: &str, value: &str) -> String {
     format!("{key}={}\n", value.replace('\n', " "))
 }
 
-/// Returns the bytes of an image before it is made.
-pub fn image_len(config: &ModelConfig, labels: &[String], provenance: &str) -> usize {
+/// Returns the bytes of an image before it is made; `front_end` are those of that section.
+pub fn image_len(
+    config: &ModelConfig,
+    labels: &[String],
+    provenance: &str,
+    front_end: usize,
+) -> usize {
     let align = |n: usize| n.next_multiple_of(TENSOR_ALIGNMENT as usize);
     let layout = Layout::new(config);
     let mut len = HEADER_LEN + layout.len() * size_of::<TensorEntry>();
@@ -237,7 +257,7 @@ pub fn image_len(config: &ModelConfig, labels: &[String], provenance: &str) -> u
         len = align(len) + spec.len_bytes() as usize;
     }
     len += labels.iter().map(|label| 1 + label.len()).sum::<usize>();
-    align(len + provenance.len())
+    align(align(len + provenance.len()) + front_end)
 }
 
 fn entry(spec: &TensorSpec, data: &TensorData, offset: usize) -> TensorEntry {

@@ -3,10 +3,12 @@
 //! completes.
 
 use rayon::prelude::*;
+use tailtune::audio::Stream;
 use tailtune::image::{
     Activation, CRC_OFFSET, Image, ImageError, InputKind, ModelConfig, NormOrder, Pooling, checksum,
 };
 use tailtune::model::{Encoder, Head, Input, arena_bytes};
+use tailtune_tools::audio::{FrontEnd, FrontEndConfig, FrontEndKind};
 use tailtune_tools::image_writer::AlignedBytes;
 use tailtune_tools::synthetic;
 use zerocopy::IntoBytes;
@@ -50,7 +52,38 @@ fn images() -> Vec<AlignedBytes> {
         quantized.writer.provenance("source", "synthetic");
         quantized.writer.finish().expect("writes")
     };
-    let images = vec![write(&CONFIG), write(&tokens)];
+    // Two models of sound, one of each kind of front end.
+    let front_end = FrontEndConfig {
+        kind: FrontEndKind::LogMel,
+        sample_rate: 1000,
+        clip_len: 150,
+        window_len: 60,
+        hop_len: 30,
+        fft_len: 64,
+        mel_bins: 6,
+        mel_lower: 10.0,
+        mel_upper: 500.0,
+        n_features: 6,
+        floor: 1e-3,
+    };
+    let cepstral = FrontEndConfig {
+        kind: FrontEndKind::Mfcc,
+        mel_bins: 8,
+        ..front_end.clone()
+    };
+    let hears = |front_end: &FrontEndConfig| {
+        let model = synthetic::model(&CONFIG, 1);
+        let mut quantized = synthetic::quantized(&model, 8, 2).expect("quantizes");
+        let front_end = FrontEnd::new(front_end).expect("has tables");
+        quantized.writer.front_end(front_end.section());
+        quantized.writer.finish().expect("writes")
+    };
+    let images = vec![
+        write(&CONFIG),
+        write(&tokens),
+        hears(&front_end),
+        hears(&cepstral),
+    ];
     for image in &images {
         assert!(
             image.len() <= 8 * 1024,
@@ -99,6 +132,14 @@ fn use_image(bytes: &[u8]) -> Result<(), ImageError> {
         let mut logits = vec![0i16; head.n_classes()];
         head.logits(&features, &mut logits);
         let _ = (head.weight(0, 0), head.bias(0));
+    }
+    if let Some(tables) = image.front_end()
+        && let Ok(mut stream) = Stream::<64, 8>::new(tables)
+    {
+        let samples: Vec<i16> = (0..400).map(|i| (i * 331) as i16).collect();
+        stream.push(&samples, |frame| {
+            assert_eq!(frame.len(), tables.n_features())
+        });
     }
     for class in 0..image.labels().len() {
         assert!(image.labels().get(class).is_some());

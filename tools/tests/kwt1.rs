@@ -61,7 +61,8 @@ fn the_front_end_gives_the_published_features() {
     let Some(data) = shared("data/speech_commands_v2_12_dev") else {
         return;
     };
-    let front_end = FrontEnd::new(&read_model(&dir).unwrap().front_end.expect("KWT-1 hears"));
+    let front_end =
+        FrontEnd::new(&read_model(&dir).unwrap().front_end.expect("KWT-1 hears")).unwrap();
     let bytes = std::fs::read(dir.join("parity_48.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let features = floats(file.tensor("features").unwrap().data());
@@ -104,7 +105,7 @@ fn image(dir: &Path) -> &'static Int8Model {
         let model = read_model(dir).unwrap();
         let data = shared("data/speech_commands_v0.01_sample")
             .expect("the models are there, the data too");
-        let front_end = FrontEnd::new(model.front_end.as_ref().unwrap());
+        let front_end = FrontEnd::new(model.front_end.as_ref().unwrap()).unwrap();
         let mut clips = Dataset::open(&data)
             .unwrap()
             .features(Some(&front_end))
@@ -152,7 +153,7 @@ fn int8_is_as_accurate_as_float() {
     let (int8, model) = (image(&dir), read_model(&dir).unwrap());
     let mut data = Dataset::open(&data).unwrap();
     data.silence_zeros();
-    let front_end = FrontEnd::new(model.front_end.as_ref().unwrap());
+    let front_end = FrontEnd::new(model.front_end.as_ref().unwrap()).unwrap();
     let clips = data.features(Some(&front_end)).unwrap();
     let class = |label: &String| model.labels.iter().position(|l| l == label);
     let truth: Vec<Option<usize>> = data.samples.iter().map(|s| class(&s.label)).collect();

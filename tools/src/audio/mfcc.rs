@@ -12,9 +12,13 @@
 //! All tables follow from the configuration; for KWT-1 they equal the published tensors to 3e-8
 //! (tested).
 
-use realfft::{RealFftPlanner, RealToComplex};
+use crate::image_writer::AlignedBytes;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use tailtune::audio::frame;
+use tailtune::image::front_end::{FrontEndRecord, MAX_FFT, MAX_MEL, MIN_FFT};
+use tailtune::image::{self, FrontEndTables, Image, ImageError};
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{F32, U16, U32};
 
 /// What a front end computes. An image's provenance carries it as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,19 +64,21 @@ impl FrontEndConfig {
     }
 
     /// Returns whether every number makes sense together with the others, and none asks for more
-    /// memory than a front end has reason to.
+    /// memory than the device's tables may take.
     pub fn is_sound(&self) -> bool {
         const MAX_CLIP: usize = 1 << 24;
-        const MAX_FFT: usize = 1 << 16;
-        const MAX_BANDS: usize = 1 << 12;
+        const MAX_RATE: u32 = 384_000;
+        let (max_fft, max_bands) = (usize::from(MAX_FFT), usize::from(MAX_MEL));
         let nyquist = f64::from(self.sample_rate) / 2.0;
         self.window_len > 0
-            && self.hop_len > 0
+            && (1..=usize::from(u16::MAX)).contains(&self.hop_len)
+            && (1..=MAX_RATE).contains(&self.sample_rate)
             && self.window_len <= self.clip_len
             && self.clip_len <= MAX_CLIP
             && self.window_len <= self.fft_len
-            && (2..=MAX_FFT).contains(&self.fft_len)
-            && (1..=MAX_BANDS).contains(&self.mel_bins)
+            && self.fft_len.is_power_of_two()
+            && (usize::from(MIN_FFT)..=max_fft).contains(&self.fft_len)
+            && (1..=max_bands).contains(&self.mel_bins)
             && (1..=self.mel_bins).contains(&self.n_features)
             && (self.kind == FrontEndKind::Mfcc || self.n_features == self.mel_bins)
             && 0.0 <= self.mel_lower
@@ -82,41 +88,53 @@ impl FrontEndConfig {
     }
 }
 
-/// A band's weights from its first bin on.
-struct Band {
-    first: usize,
-    weights: Vec<f32>,
-}
+/// Why a front end has no tables: a number that the image's format has no room for.
+#[derive(Debug, thiserror::Error)]
+#[error("front end: {0}; fft_len is a power of two from 64 to 2048, mel_bins at most 1024")]
+pub struct TableError(ImageError);
 
-/// A front end with its tables.
+/// A front end with its tables: the device's own code over the very bytes that an image carries.
 pub struct FrontEnd {
     config: FrontEndConfig,
-    fft: Arc<dyn RealToComplex<f32>>,
-    window: Vec<f32>,
-    bands: Vec<Band>,
-    /// `[n_features, mel_bins]`.
-    dct: Vec<f32>,
+    section: AlignedBytes,
 }
 
 impl FrontEnd {
     /// Returns the front end of a configuration.
-    pub fn new(config: &FrontEndConfig) -> Self {
-        let pi = std::f64::consts::PI;
-        let (n, bins) = (config.window_len as f64, config.mel_bins as f64);
-        let hann = |i: usize| 0.5 - 0.5 * libm::cos(2.0 * pi * i as f64 / n);
-        let dct = |i: usize| {
-            let (row, column) = ((i / config.mel_bins) as f64, (i % config.mel_bins) as f64);
-            libm::sqrt(2.0 / bins) * libm::cos(pi * row * (2.0 * column + 1.0) / (2.0 * bins))
-        };
-        Self {
-            fft: RealFftPlanner::new().plan_fft_forward(config.fft_len),
-            window: (0..config.window_len).map(|i| hann(i) as f32).collect(),
-            bands: bands(config),
-            dct: (0..config.n_features * config.mel_bins)
-                .map(|i| dct(i) as f32)
-                .collect(),
+    ///
+    /// # Errors
+    /// [`TableError`] names what the device has no room for.
+    pub fn new(config: &FrontEndConfig) -> Result<Self, TableError> {
+        let section = AlignedBytes::new(&section(config));
+        FrontEndTables::parse(&section).map_err(TableError)?;
+        Ok(Self {
             config: config.clone(),
-        }
+            section,
+        })
+    }
+
+    /// Returns the front end that an image carries; none if it is not one of sound.
+    pub fn of(image: &Image<'_>) -> Option<Self> {
+        let tables = image.front_end()?;
+        let config = FrontEndConfig {
+            kind: match tables.kind() {
+                image::FrontEndKind::Mfcc => FrontEndKind::Mfcc,
+                image::FrontEndKind::LogMel => FrontEndKind::LogMel,
+            },
+            sample_rate: tables.sample_rate(),
+            clip_len: tables.clip_len(),
+            window_len: tables.window_len(),
+            hop_len: tables.hop_len(),
+            fft_len: tables.fft_len(),
+            mel_bins: tables.mel_bins(),
+            // The tables hold what these two made, not the two themselves.
+            mel_lower: 0.0,
+            mel_upper: f64::from(tables.sample_rate()) / 2.0,
+            n_features: tables.n_features(),
+            floor: tables.floor(),
+        };
+        let section = AlignedBytes::new(tables.bytes());
+        Some(Self { config, section })
     }
 
     /// Returns the configuration.
@@ -124,35 +142,37 @@ impl FrontEnd {
         &self.config
     }
 
+    /// Returns the section that an image carries.
+    pub fn section(&self) -> &[u8] {
+        &self.section
+    }
+
+    /// Returns the tables.
+    ///
+    /// # Panics
+    /// Never: the section was checked when it was made.
+    pub fn tables(&self) -> FrontEndTables<'_> {
+        FrontEndTables::parse(&self.section).expect("checked when it was made")
+    }
+
     /// Returns the features f32 `[n_frames, n_features]` of a clip of `clip_len` samples in −1 to 1;
     /// a shorter clip counts as followed by silence.
     pub fn features(&self, samples: &[f32]) -> Vec<f32> {
-        let c = &self.config;
-        let mut frame = self.fft.make_input_vec();
-        let mut spectrum = self.fft.make_output_vec();
-        let mut log_mel = vec![0f32; c.mel_bins];
-        let mut features = Vec::with_capacity(c.n_frames() * c.n_features);
-        for start in (0..c.n_frames()).map(|i| i * c.hop_len) {
-            frame.fill(0.0);
+        let tables = self.tables();
+        let mut spectrum = vec![0.0; tables.fft_len()];
+        let mut mel = vec![0.0; tables.mel_bins()];
+        let mut features = vec![0.0; tables.n_frames() * tables.n_features()];
+        let starts = (0..).step_by(tables.hop_len());
+        for (out, start) in features.chunks_exact_mut(tables.n_features()).zip(starts) {
+            spectrum.fill(0.0);
             let part = samples.get(start..).unwrap_or(&[]);
-            for ((x, &sample), w) in frame.iter_mut().zip(part).zip(&self.window) {
-                *x = sample * w;
+            for (x, &sample) in spectrum
+                .iter_mut()
+                .zip(part.iter().take(tables.window_len()))
+            {
+                *x = sample;
             }
-            // The lengths are the plan's own, so this cannot fail.
-            let _ = self.fft.process(&mut frame, &mut spectrum);
-            for (mel, band) in log_mel.iter_mut().zip(&self.bands) {
-                let bins = spectrum.iter().skip(band.first).zip(&band.weights);
-                let sum: f32 = bins.map(|(x, w)| libm::hypotf(x.re, x.im) * w).sum();
-                *mel = libm::logf(sum.max(c.floor));
-            }
-            match c.kind {
-                FrontEndKind::LogMel => features.extend(&log_mel),
-                FrontEndKind::Mfcc => {
-                    let rows = self.dct.chunks_exact(c.mel_bins);
-                    let dot = |row: &[f32]| row.iter().zip(&log_mel).map(|(a, b)| a * b).sum();
-                    features.extend(rows.map(dot).collect::<Vec<f32>>());
-                }
-            }
+            frame(&tables, &mut spectrum, &mut mel, out);
         }
         features
     }
@@ -161,6 +181,57 @@ impl FrontEnd {
     pub fn silence(&self) -> Vec<f32> {
         self.features(&[])
     }
+}
+
+/// Returns the bytes of an image's front end: see [`tailtune::image::front_end`].
+fn section(config: &FrontEndConfig) -> Vec<u8> {
+    let pi = std::f64::consts::PI;
+    let (n, mels) = (config.window_len as f64, config.mel_bins as f64);
+    let hann = |i: usize| 0.5 - 0.5 * libm::cos(2.0 * pi * i as f64 / n);
+    let dct = |i: usize| {
+        let (row, column) = ((i / config.mel_bins) as f64, (i % config.mel_bins) as f64);
+        libm::sqrt(2.0 / mels) * libm::cos(pi * row * (2.0 * column + 1.0) / (2.0 * mels))
+    };
+    let bands = bands(config);
+    let n_weights: usize = bands.iter().map(|b| b.weights.len()).sum();
+    // What does not fit becomes a value that the checks refuse.
+    let narrow = |x: usize| U16::new(u16::try_from(x).unwrap_or(u16::MAX));
+    let wide = |x: usize| U32::new(u32::try_from(x).unwrap_or(u32::MAX));
+    let record = FrontEndRecord {
+        kind: u8::from(config.kind == FrontEndKind::LogMel),
+        reserved: [0; 3],
+        sample_rate: U32::new(config.sample_rate),
+        clip_len: wide(config.clip_len),
+        window_len: narrow(config.window_len),
+        hop_len: narrow(config.hop_len),
+        fft_len: narrow(config.fft_len),
+        mel_bins: narrow(config.mel_bins),
+        n_features: narrow(config.n_features),
+        reserved_2: U16::ZERO,
+        floor: F32::new(config.floor),
+        n_weights: wide(n_weights),
+    };
+    let mut bytes = record.as_bytes().to_vec();
+    let mut put = |x: f64| bytes.extend((x as f32).to_le_bytes());
+    (0..config.window_len).for_each(|i| put(hann(i)));
+    for band in &bands {
+        bytes.extend(narrow(band.first).as_bytes());
+        bytes.extend(narrow(band.weights.len()).as_bytes());
+    }
+    for weight in bands.iter().flat_map(|b| &b.weights) {
+        bytes.extend(weight.to_le_bytes());
+    }
+    if config.kind == FrontEndKind::Mfcc {
+        let n = config.n_features * config.mel_bins;
+        bytes.extend((0..n).flat_map(|i| (dct(i) as f32).to_le_bytes()));
+    }
+    bytes
+}
+
+/// A band's weights from its first bin on.
+struct Band {
+    first: usize,
+    weights: Vec<f32>,
 }
 
 fn bands(config: &FrontEndConfig) -> Vec<Band> {
@@ -206,7 +277,7 @@ mod tests {
     /// A tone lands in the band around its frequency.
     #[test]
     fn a_tone_lands_in_its_band() {
-        let front_end = FrontEnd::new(&config());
+        let front_end = FrontEnd::new(&config()).unwrap();
         let tone = |i: usize| libm::sinf(i as f32 * 1000.0 / 16000.0 * std::f32::consts::TAU);
         let samples: Vec<f32> = (0..16000).map(tone).collect();
         let features = front_end.features(&samples);
@@ -216,7 +287,7 @@ mod tests {
             (0..40)
                 .map(|k| {
                     features[40 * 50 + k]
-                        * front_end.dct[k * 80 + b]
+                        * front_end.tables().dct()[k * 80 + b].get()
                         * if k == 0 { 0.5 } else { 1.0 }
                 })
                 .sum()
@@ -232,7 +303,7 @@ mod tests {
     /// Silence is the floor everywhere: only coefficient 0 is not zero.
     #[test]
     fn silence_is_the_floor() {
-        let silence = FrontEnd::new(&config()).silence();
+        let silence = FrontEnd::new(&config()).unwrap().silence();
         let want = libm::logf(1e-12) * 80.0 * libm::sqrtf(2.0 / 80.0);
         for frame in silence.chunks(40) {
             assert!((frame[0] - want).abs() < 1e-2);

@@ -4,5 +4,5 @@ mod mfcc;
 mod resample;
 mod wav;
 
-pub use mfcc::{FrontEnd, FrontEndConfig, FrontEndKind};
+pub use mfcc::{FrontEnd, FrontEndConfig, FrontEndKind, TableError};
 pub use wav::{WavError, centre, read_wav};

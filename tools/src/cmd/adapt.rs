@@ -4,6 +4,7 @@ use super::source::{self, Silence};
 use super::terminal::{percent, print, print_json, progress};
 use super::{CommandError, wrong_call};
 use crate::adapt::{Adapted, Sample, adapt};
+use crate::audio::FrontEnd;
 use crate::board::{self, Board};
 use crate::data::Dataset;
 use crate::int8::Int8Model;
@@ -184,7 +185,7 @@ impl Adapt {
 
 /// Runs the encoder over a dataset.
 fn run(int8: &Int8Model, data: &Dataset) -> Result<Vec<Sample>, CommandError> {
-    let front_end = source::front_end_of(int8.image().provenance())?;
+    let front_end = FrontEnd::of(&int8.image());
     let clips = source::features(data, front_end.as_ref(), &int8.config())?;
     let inputs = int8.quantize(&clips)?;
     let bar = progress("int8, clips", inputs.len());

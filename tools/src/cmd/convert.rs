@@ -56,7 +56,7 @@ impl Convert {
             model.parameters()
         );
         let data = source::open(&self.calibrate, None, Silence::Clips)?;
-        let front_end = model.front_end.as_ref().map(FrontEnd::new);
+        let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
         let mut clips = source::features(&data, front_end.as_ref(), &model.config)?;
         if let Some(front_end) = &front_end {
             // Silence is what a microphone hears most: calibration must have seen it.
@@ -163,6 +163,9 @@ pub fn quantized_for(
     let writer = &mut quantized.writer;
     for (key, value) in provenance(model, board)? {
         writer.provenance(key, &value);
+    }
+    if let Some(front_end) = &model.front_end {
+        writer.front_end(FrontEnd::new(front_end)?.section());
     }
     let int8 = Int8Model::new(quantized.writer.finish()?)?;
     Ok((int8, quantized))

@@ -78,7 +78,7 @@ impl Demo {
         eprintln!("[2/6] {} → int8 image", self.model.display());
         let board = board::find(BOARD)?;
         let model = read_model(&self.model)?;
-        let front_end = model.front_end.as_ref().map(FrontEnd::new);
+        let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
         let calibration = Dataset::open(&self.calibrate)?;
         let mut clips = source::features(&calibration, front_end.as_ref(), &model.config)?;
         clips.extend(front_end.as_ref().map(FrontEnd::silence));

@@ -117,7 +117,7 @@ impl Eval {
             float,
             labels,
             config: *image.config(),
-            front_end: source::front_end_of(image.provenance())?,
+            front_end: FrontEnd::of(&image),
             int8: Some(int8.clone()),
         })
     }
@@ -129,7 +129,7 @@ impl Eval {
             ));
         }
         let model = read_model(&self.subject)?;
-        let front_end = model.front_end.as_ref().map(FrontEnd::new);
+        let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
         let int8 = match &self.calibrate {
             Some(path) => {
                 let data = source::open(path, None, Silence::Clips)?;

@@ -6,7 +6,7 @@ use crate::int8::Int8Model;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
-use tailtune::image::{CRC_OFFSET, FORMAT_MAJOR, FORMAT_MINOR, Image, NO_LAYER};
+use tailtune::image::{CRC_OFFSET, FORMAT_MAJOR, FORMAT_MINOR, FrontEndTables, Image, NO_LAYER};
 use tailtune::model::ArenaPlan;
 
 /// Print an image's configuration, tensors, sizes, checksum and labels
@@ -15,7 +15,7 @@ pub struct Inspect {
     /// The image, as `convert` writes it with the extension .bin
     image: PathBuf,
     /// Print one JSON object with keys format, image_bytes, crc32, model_id, config, arena_bytes,
-    /// labels, provenance, tensors
+    /// labels, provenance, front_end (null where there is none), tensors
     #[arg(long)]
     json: bool,
 }
@@ -73,7 +73,18 @@ fn as_json(image: &Image<'_>) -> serde_json::Value {
         "arena_bytes": ArenaPlan::new(image.config()).total(),
         "labels": image.labels().iter().collect::<Vec<_>>(),
         "provenance": image.provenance(),
+        "front_end": image.front_end().map(|f| front_end_json(&f)),
         "tensors": tensors.collect::<Vec<_>>(),
+    })
+}
+
+fn front_end_json(tables: &FrontEndTables<'_>) -> serde_json::Value {
+    json!({
+        "kind": format!("{:?}", tables.kind()), "sample_rate": tables.sample_rate(),
+        "clip_len": tables.clip_len(), "window_len": tables.window_len(),
+        "hop_len": tables.hop_len(), "fft_len": tables.fft_len(),
+        "mel_bins": tables.mel_bins(), "n_features": tables.n_features(),
+        "floor": tables.floor(), "bytes": tables.bytes().len(),
     })
 }
 
@@ -106,6 +117,18 @@ fn as_text(image: &Image<'_>) -> Result<(), CommandError> {
     print(&format!("arena        {} bytes", ArenaPlan::new(c).total()))?;
     let labels: Vec<&str> = image.labels().iter().collect();
     print(&format!("labels       {}", labels.join(", ")))?;
+    if let Some(f) = image.front_end() {
+        print(&format!(
+            "front end    {:?}, {} Hz, {} samples every {}, {} features of {} mel bands, {} bytes of tables",
+            f.kind(),
+            f.sample_rate(),
+            f.window_len(),
+            f.hop_len(),
+            f.n_features(),
+            f.mel_bins(),
+            f.bytes().len()
+        ))?;
+    }
     for line in image.provenance().lines() {
         print(&format!("provenance   {line}"))?;
     }

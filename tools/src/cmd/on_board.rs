@@ -4,6 +4,7 @@ use super::source;
 use super::terminal::print;
 use super::{CommandError, wrong_call};
 use crate::adapt::Adapted;
+use crate::audio::FrontEnd;
 use crate::board::Board;
 use crate::data::Dataset;
 use crate::emulator::{Emulator, JobRequest, JobSample, outcome};
@@ -40,7 +41,7 @@ impl Material {
         added.sort();
         added.dedup();
         classes.extend(added.iter().cloned());
-        let front_end = source::front_end_of(int8.image().provenance())?;
+        let front_end = FrontEnd::of(&int8.image());
         let samples = |data: &Dataset| -> Result<Vec<JobSample>, CommandError> {
             let inputs =
                 int8.quantize(&source::features(data, front_end.as_ref(), &int8.config())?)?;

@@ -2,6 +2,7 @@
 
 use super::terminal::{kib, print, print_json, table};
 use super::{CommandError, convert};
+use crate::audio::FrontEnd;
 use crate::board::{self, Board};
 use crate::float_model::FloatModel;
 use crate::image_writer::{image_len, provenance_line};
@@ -149,11 +150,13 @@ fn verdict(needs: &Needs, board: &Board) -> String {
 /// Returns the bytes of the image that `convert` will write. It names its board: of several boards,
 /// the longest name counts.
 fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, CommandError> {
+    let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
+    let front_end = front_end.map_or(0, |f| f.section().len());
     let mut most = 0;
     for board in boards {
         let lines = convert::provenance(model, &board.name)?;
         let text: String = lines.iter().map(|(k, v)| provenance_line(k, v)).collect();
-        most = most.max(image_len(&model.config, &model.labels, &text));
+        most = most.max(image_len(&model.config, &model.labels, &text, front_end));
     }
     Ok(most)
 }
@@ -185,7 +188,7 @@ fn needs(config: &ModelConfig, image_bytes: usize) -> Needs {
     flash.extend(groups.iter().map(|&(name, bytes)| Part { name, bytes }));
     let rest = image_bytes.saturating_sub(known);
     flash.push(Part {
-        name: "labels, provenance, padding",
+        name: "labels, provenance, front end, padding",
         bytes: rest,
     });
 

@@ -2,7 +2,7 @@
 //! it is audio.
 
 use super::CommandError;
-use crate::audio::{FrontEnd, FrontEndConfig};
+use crate::audio::FrontEnd;
 use crate::data::{DataError, Dataset};
 use std::path::Path;
 use tailtune::image::{InputKind, ModelConfig};
@@ -26,18 +26,6 @@ pub fn open(path: &Path, speaker: Option<&str>, silence: Silence) -> Result<Data
         data.silence_zeros();
     }
     Ok(data)
-}
-
-/// Returns the front end that an image's provenance names, if any.
-pub fn front_end_of(provenance: &str) -> Result<Option<FrontEnd>, CommandError> {
-    let line = provenance.lines().find_map(|l| l.strip_prefix("frontend="));
-    let Some(text) = line else { return Ok(None) };
-    let config: FrontEndConfig = serde_json::from_str(text)
-        .map_err(|e| format!("the image's provenance: frontend is {text}: {e}"))?;
-    if !config.is_sound() {
-        return Err(format!("the image's provenance: frontend {text} makes no sense").into());
-    }
-    Ok(Some(FrontEnd::new(&config)))
 }
 
 /// Returns each sample's features, all of a shape that the model reads.

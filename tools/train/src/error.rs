@@ -31,6 +31,9 @@ pub enum TrainError {
     /// There is data, but not what this task needs.
     #[error("{0}")]
     Unfit(String),
+    /// The front end is one that the device has no room for.
+    #[error(transparent)]
+    FrontEnd(#[from] tailtune_tools::audio::TableError),
     /// A model directory cannot be read.
     #[error(transparent)]
     Import(#[from] ImportError),

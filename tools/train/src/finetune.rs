@@ -169,7 +169,7 @@ impl Finetune {
     }
 
     fn examples(&self, model: &FloatModel) -> Result<Examples, TrainError> {
-        let front_end = model.front_end.as_ref().map(FrontEnd::new);
+        let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
         let new_classes = self.new_head || model.labels.is_empty();
         let labels = (!new_classes).then_some(model.labels.as_slice());
         Examples::read(&self.data, front_end, labels, self.hold_out, self.seed)

@@ -60,7 +60,7 @@ impl Pretrain {
     }
 
     fn examples(&self, config: &Config) -> Result<Examples, TrainError> {
-        let front_end = config.frontend.as_ref().map(FrontEnd::new);
+        let front_end = config.frontend.as_ref().map(FrontEnd::new).transpose()?;
         Examples::read(&self.data, front_end, None, config.hold_out, config.seed)
     }
 

@@ -48,7 +48,7 @@ impl Answers {
         if let Some(answers) = Self::read(cache, &key) {
             return Ok(answers);
         }
-        let front_end = teacher.front_end.as_ref().map(FrontEnd::new);
+        let front_end = teacher.front_end.as_ref().map(FrontEnd::new).transpose()?;
         let mut inputs: Vec<Option<&Example>> = vec![None; examples.n];
         for example in examples.train.iter().chain(&examples.held_out) {
             inputs[example.id] = Some(example);

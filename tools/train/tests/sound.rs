@@ -15,7 +15,7 @@ use tailtune_tools::reference::{FloatInput, forward};
 
 fn accuracy(model: &FloatModel, data: &Path) -> f64 {
     let data = Dataset::open(data).unwrap();
-    let front_end = FrontEnd::new(model.front_end.as_ref().unwrap());
+    let front_end = FrontEnd::new(model.front_end.as_ref().unwrap()).unwrap();
     let clips = data.features(Some(&front_end)).unwrap();
     let right = |(clip, label): (&Vec<f32>, &String)| {
         let logits = forward(model, FloatInput::Frames(clip), &mut ()).logits;
@@ -77,7 +77,7 @@ fn pretrain_finetune_and_quantize() {
         );
     }
     let mut calibration = Calibration::default();
-    let front_end = FrontEnd::new(tuned.front_end.as_ref().unwrap());
+    let front_end = FrontEnd::new(tuned.front_end.as_ref().unwrap()).unwrap();
     for clip in Dataset::open(&at("new"))
         .unwrap()
         .features(Some(&front_end))
