@@ -7,6 +7,7 @@ use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
 use tailtune::tune::Schedule;
 use tailtune_app::job::Kind;
 use tailtune_tools::adapt::{Sample, adapt};
+use tailtune_tools::audio::{FrontEnd, FrontEndConfig, FrontEndKind};
 use tailtune_tools::board;
 use tailtune_tools::emulator::{
     Emulator, EmulatorError, JobRequest, JobSample, infer_results, outcome,
@@ -223,4 +224,67 @@ fn failures_say_why() {
         values: vec![0; 3],
     }];
     assert!(message(run(dir.path(), &int8, &infer(&short))).contains("multiples of 7"));
+}
+
+/// The front end on the device: sound in blocks gives the frames and the logits of the host, by both
+/// kinds of features.
+#[test]
+#[ignore = "needs the thumbv7em target and qemu-system-arm"]
+fn what_the_board_hears_is_what_the_host_hears() {
+    for kind in [FrontEndKind::Mfcc, FrontEndKind::LogMel] {
+        let front_end = FrontEnd::new(&FrontEndConfig {
+            kind,
+            sample_rate: 16000,
+            clip_len: 4500,
+            window_len: 480,
+            hop_len: 400,
+            fft_len: 512,
+            mel_bins: if kind == FrontEndKind::Mfcc { 40 } else { 7 },
+            mel_lower: 20.0,
+            mel_upper: 7600.0,
+            n_features: 7,
+            floor: 1e-6,
+        })
+        .unwrap();
+        let config = ModelConfig {
+            seq_len: 12,
+            input: InputKind::Frames {
+                n_frames: 11,
+                n_features: 7,
+            },
+            ..CONFIG
+        };
+        let float = synthetic::model(&config, 4);
+        let mut quantized = synthetic::quantized(&float, 50, 4).unwrap();
+        quantized.writer.front_end(front_end.section());
+        let int8 = Int8Model::new(quantized.writer.finish().unwrap()).unwrap();
+        let r = &mut Random::new(9);
+        let sounds: Vec<Vec<i16>> = (0..3)
+            .map(|_| (0..4500).map(|_| (r.normal() * 6000.0) as i16).collect())
+            .collect();
+        let clip = |sound: &Vec<i16>| JobSample {
+            label: 0,
+            values: sound
+                .iter()
+                .flat_map(|s| s.to_le_bytes().map(|b| b as i8))
+                .collect(),
+        };
+        let test: Vec<JobSample> = sounds.iter().map(clip).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let request = JobRequest {
+            kind: Kind::Listen,
+            ..infer(&test)
+        };
+        let found = run(dir.path(), &int8, &request).unwrap();
+        let mut want = Vec::new();
+        for sound in &sounds {
+            let float: Vec<f32> = sound.iter().map(|&s| f32::from(s) / 32768.0).collect();
+            let frames = front_end.features(&float);
+            want.extend(frames.iter().flat_map(|x| x.to_le_bytes()));
+            let input = int8.quantize(&[frames]).unwrap();
+            let logits = &int8.run(&input, &|| ()).unwrap()[0].logits;
+            want.extend(logits.iter().flat_map(|x| x.to_le_bytes()));
+        }
+        assert_eq!(found, want);
+    }
 }

@@ -4,10 +4,10 @@
 //! offset size field
 //!  0     4    magic          "TTJB"
 //!  4     2    version        1
-//!  6     2    kind           0 infer, 1 adapt, 2 evaluate
+//!  6     2    kind           0 infer, 1 adapt, 2 evaluate, 3 listen
 //!  8     4    train samples
 //! 12     4    test samples
-//! 16     4    sample length  int8 values of one input
+//! 16     4    sample length  int8 values of one input; to listen, bytes of one clip of i16 samples
 //! 20     4    names length   bytes of added class names
 //! 24     4    epochs
 //! 28     4    learning rate  f32
@@ -44,6 +44,8 @@ pub enum Kind {
     Adapt,
     /// Load the tail that flash holds and measure.
     Evaluate,
+    /// Make frames out of every test clip's sound, run the model on the last ones, and report both.
+    Listen,
 }
 
 /// A job's header as bytes: see the [module](self).
@@ -95,6 +97,7 @@ impl Job {
                 0 => Kind::Infer,
                 1 => Kind::Adapt,
                 2 => Kind::Evaluate,
+                3 => Kind::Listen,
                 _ => return None,
             },
             train: h.train.get(),
@@ -120,6 +123,7 @@ impl Job {
                 Kind::Infer => 0,
                 Kind::Adapt => 1,
                 Kind::Evaluate => 2,
+                Kind::Listen => 3,
             }),
             train: U32::new(self.train),
             test: U32::new(self.test),

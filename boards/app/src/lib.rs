@@ -5,6 +5,7 @@
 //!            region of a real one
 //! outcome    what was done, as bytes
 //! session    image → encoder → (tune → save | load) → answers
+//! listen     sound → frames → encoder → answers (feature `audio`)
 //! ```
 //!
 //! A board lends it memory, flash and a [`Platform`]: where job bytes come from, where results go.
@@ -17,6 +18,8 @@
 extern crate std;
 
 pub mod job;
+#[cfg(feature = "audio")]
+mod listen;
 pub mod outcome;
 mod session;
 

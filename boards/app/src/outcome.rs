@@ -1,7 +1,8 @@
 //! What a job gave, as bytes.
 //!
 //! Infer: for each test sample the logits of the whole forward and those of the forward in steps,
-//! i16 `[n_classes]` each. Adapt and evaluate: this record, then the tail's bytes.
+//! i16 `[n_classes]` each. Listen: for each test clip its frames, f32 `[n_frames, n_features]`, then the
+//! logits, i16 `[n_classes]`. Adapt and evaluate: this record, then the tail's bytes.
 //!
 //! ```text
 //! offset size field

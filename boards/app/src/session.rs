@@ -72,6 +72,8 @@ pub enum AppError<E> {
     Tune(TuneError),
     /// A tail is malformed or does not fit its buffer.
     Tail(TailError),
+    /// The image carries no front end, or one that this board has no room for.
+    FrontEnd,
     /// The slots do not lie soundly in flash.
     Layout(LayoutError),
     /// The store failed; the old tail stays.
@@ -91,6 +93,10 @@ impl<E: fmt::Debug> fmt::Display for AppError<E> {
             Self::Platform => write!(f, "the job cannot be read or the result not written"),
             Self::Tune(e) => write!(f, "tuning: {e}"),
             Self::Tail(e) => write!(f, "tail: {e}"),
+            Self::FrontEnd => write!(
+                f,
+                "no front end in the image, or one too large for this board"
+            ),
             Self::Layout(e) => write!(f, "store: {e}"),
             Self::Store(e) => write!(f, "store: {e:?}"),
         }
@@ -193,6 +199,12 @@ impl<const A: usize, const I: usize, const D: usize, const C: usize, const N: us
         let id = image.model_id().0;
         job.kind = platform.choose(job.kind, store.locate(&id).is_ok());
         let encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
+        if job.kind == Kind::Listen {
+            #[cfg(feature = "audio")]
+            return crate::listen::listen(platform, &job, &image, encoder, &mut self.input);
+            #[cfg(not(feature = "audio"))]
+            return Err(AppError::Job);
+        }
         let input = room(&mut self.input, job.sample_len)?;
         let mut samples = Samples {
             platform,
@@ -254,7 +266,7 @@ impl<const A: usize, const I: usize, const D: usize, const C: usize, const N: us
 }
 
 /// Returns the first `len` bytes of a buffer.
-fn room<E>(buffer: &mut [u8], len: u32) -> Result<&mut [u8], AppError<E>> {
+pub(crate) fn room<E>(buffer: &mut [u8], len: u32) -> Result<&mut [u8], AppError<E>> {
     let found = buffer.len() as u32;
     buffer
         .get_mut(..len as usize)
@@ -321,7 +333,7 @@ impl<P: Platform> Samples<'_, '_, P> {
 }
 
 /// Logits that fit the stack; an image with more classes is answered for the first ones.
-const MAX_CLASSES: usize = 64;
+pub(crate) const MAX_CLASSES: usize = 64;
 
 fn best_class(head: &Head<'_>, features: &Features<'_>) -> Option<u16> {
     let mut logits = [i16::MIN; MAX_CLASSES];

@@ -15,7 +15,7 @@ use flash::FileFlash;
 use tailtune::store::Store;
 use tailtune_app::{Memory, Platform, PlatformError};
 
-/// Room for KWT-1 and everything smaller: 48 KiB of arena, inputs of 98 × 40, features of 128,
+/// Room for KWT-1 and everything smaller: 48 KiB of arena, inputs of 98 × 40, features of 64,
 /// 32 classes, 512 training and 512 test samples.
 static mut MEMORY: Memory<{ 48 * 1024 }, 4096, 64, 32, 512, { 10 * 1024 }> = Memory::new();
 
