@@ -8,15 +8,15 @@
 //!  6     2    d_ff           1..=16384
 //!  8     2    seq_len        1..=1024 tokens, the class token counted
 //! 10     2    n_classes      0..=4096 (0: no head, the pooled feature is the result)
-//! 12     1    input kind     0 frames, 1 tokens
+//! 12     1    input kind     0 frames, 1 tokens, 2 patches of an image (from minor 1 on)
 //! 13     1    norm order     0 pre-norm, 1 post-norm
 //! 14     1    activation     0 GELU (table), 1 ReLU
 //! 15     1    pooling        0 class token, 1 mean, 2 first
 //! 16     1    flags          bit 0 class token, bit 1 embed_norm, bit 2 final_norm; the rest 0
 //! 17     1    architecture   0 encoder
 //! 18     2    reserved       0
-//! 20     4    n_frames or vocab_size
-//! 24     4    n_features or n_segments
+//! 20     4    n_frames, vocab_size, or height and width (u16 each)
+//! 24     4    n_features, n_segments, or channels and patch side (u8 each), then 0
 //! 28     4    reserved       0
 //! ```
 
@@ -45,12 +45,27 @@ pub const MAX_VOCAB: u32 = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum InputKind {
-    /// Frames of numbers (audio features, sensor windows, image patches), projected linearly.
+    /// Frames of numbers (audio features, sensor windows), projected linearly.
     Frames {
         /// The most frames of one input.
         n_frames: u16,
         /// Numbers in one frame.
         n_features: u16,
+    },
+    /// Square patches of an 8-bit image, projected linearly (Dosovitskiy et al., arXiv 2010.11929).
+    ///
+    /// A patch is a frame of `patch · patch · channels` numbers, rows first; patches follow each other
+    /// in rows too. A byte v is the int8 value v − 128 and stands for v / 255: nothing is rounded, so
+    /// no feature needs a scale of its own.
+    Patches {
+        /// Rows of the image, a multiple of `patch`.
+        height: u16,
+        /// Columns of the image, a multiple of `patch`.
+        width: u16,
+        /// Bytes of a pixel.
+        channels: u8,
+        /// Side of a patch.
+        patch: u8,
     },
     /// Token ids, each with a segment id where `n_segments > 0`.
     Tokens {
@@ -59,6 +74,32 @@ pub enum InputKind {
         /// Segment ids are below this; 0 means that the model has no segments.
         n_segments: u8,
     },
+}
+
+impl InputKind {
+    /// Returns frames (or patches) of the longest input and the numbers in each; none for tokens.
+    pub const fn frames(&self) -> Option<(usize, usize)> {
+        match *self {
+            Self::Frames {
+                n_frames,
+                n_features,
+            } => Some((n_frames as usize, n_features as usize)),
+            Self::Patches {
+                height,
+                width,
+                channels,
+                patch,
+            } => {
+                if patch == 0 {
+                    return Some((0, 0));
+                }
+                let side = patch as usize;
+                let count = (height as usize / side) * (width as usize / side);
+                Some((count, side * side * channels as usize))
+            }
+            Self::Tokens { .. } => None,
+        }
+    }
 }
 
 /// Where LayerNorm stands in a block.
@@ -177,6 +218,31 @@ impl ModelConfig {
                     return bad("n_features", n_features as u32);
                 }
             }
+            InputKind::Patches {
+                height,
+                width,
+                channels,
+                patch,
+            } => {
+                if patch == 0 {
+                    return bad("patch", 0);
+                }
+                if !height.is_multiple_of(patch as u16) || height == 0 {
+                    return bad("height", height as u32);
+                }
+                if !width.is_multiple_of(patch as u16) || width == 0 {
+                    return bad("width", width as u32);
+                }
+                if channels == 0
+                    || patch as u32 * patch as u32 * channels as u32 > MAX_FEATURES as u32
+                {
+                    return bad("channels", channels as u32);
+                }
+                let side = patch as usize;
+                if (height as usize / side) * (width as usize / side) != self.max_input_len() {
+                    return bad("seq_len", self.seq_len as u32);
+                }
+            }
             InputKind::Tokens { vocab_size, .. } => {
                 if vocab_size == 0 || vocab_size > MAX_VOCAB {
                     return bad("vocab_size", vocab_size);
@@ -223,6 +289,16 @@ impl From<&ModelConfig> for ConfigRecord {
                 vocab_size,
                 n_segments,
             } => (1, vocab_size, n_segments.into()),
+            InputKind::Patches {
+                height,
+                width,
+                channels,
+                patch,
+            } => (
+                2,
+                u32::from(height) | u32::from(width) << 16,
+                u32::from(channels) | u32::from(patch) << 8,
+            ),
         };
         let flags =
             u8::from(c.class_token) | u8::from(c.embed_norm) << 1 | u8::from(c.final_norm) << 2;
@@ -249,6 +325,22 @@ impl From<&ModelConfig> for ConfigRecord {
             reserved_2: U32::ZERO,
         }
     }
+}
+
+fn patches(a: u32, b: u32) -> Result<InputKind, ImageError> {
+    if b >> 16 != 0 {
+        return Err(ImageError::Config {
+            field: "patch",
+            found: b,
+        });
+    }
+    let ([h0, h1, w0, w1], [channels, patch, ..]) = (a.to_le_bytes(), b.to_le_bytes());
+    Ok(InputKind::Patches {
+        height: u16::from_le_bytes([h0, h1]),
+        width: u16::from_le_bytes([w0, w1]),
+        channels,
+        patch,
+    })
 }
 
 impl TryFrom<&ConfigRecord> for ModelConfig {
@@ -284,6 +376,7 @@ impl TryFrom<&ConfigRecord> for ModelConfig {
                     n_segments: u8::try_from(r.input_b.get())
                         .map_err(|_| bad("n_segments", r.input_b.get()))?,
                 },
+                2 => patches(r.input_a.get(), r.input_b.get())?,
                 other => return Err(bad("input", other.into())),
             },
             class_token: r.flags & 1 != 0,

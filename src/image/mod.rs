@@ -345,17 +345,11 @@ fn front_end<'a>(
         field,
         found: found as u32,
     };
-    let InputKind::Frames {
-        n_frames,
-        n_features,
-    } = config.input
-    else {
-        return Err(bad("n_frames", tables.n_frames()));
-    };
-    if tables.n_frames() != usize::from(n_frames) {
+    let expected = config.input.frames().unwrap_or((0, 0));
+    if tables.n_frames() != expected.0 {
         return Err(bad("n_frames", tables.n_frames()));
     }
-    if tables.n_features() != usize::from(n_features) {
+    if tables.n_features() != expected.1 {
         return Err(bad("n_features", tables.n_features()));
     }
     Ok(Some(tables))

@@ -262,9 +262,8 @@ impl TensorKind {
     const fn present(self, c: &ModelConfig) -> bool {
         use TensorKind::*;
         match self {
-            InputScale | FrameProjection | FrameEpilogue => {
-                matches!(c.input, InputKind::Frames { .. })
-            }
+            InputScale => matches!(c.input, InputKind::Frames { .. }),
+            FrameProjection | FrameEpilogue => c.input.frames().is_some(),
             TokenTable | TokenScale => matches!(c.input, InputKind::Tokens { .. }),
             Segments => matches!(
                 c.input,
@@ -287,7 +286,10 @@ impl TensorKind {
         use TensorKind::*;
         let (d, ff) = (c.d_model as u32, c.d_ff as u32);
         let (a, b) = match c.input {
-            InputKind::Frames { n_features, .. } => (n_features as u32, 0),
+            InputKind::Frames { .. } | InputKind::Patches { .. } => match c.input.frames() {
+                Some((_, n_features)) => (n_features as u32, 0),
+                None => (0, 0),
+            },
             InputKind::Tokens {
                 vocab_size,
                 n_segments,

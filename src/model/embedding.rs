@@ -13,6 +13,9 @@ pub enum Input<'i> {
     /// Frames, int8 `[n, n_features]`, each feature in its own scale (see
     /// [`quantize_frames`]).
     Frames(&'i [i8]),
+    /// A whole 8-bit image `[height, width, channels]`, row-major. (A model of patches reads
+    /// [`Frames`](Self::Frames) too: patches that were cut elsewhere, each byte less 128.)
+    Patches(&'i [u8]),
     /// Token ids `[n]`, and as many segment ids where the model has segments (else none).
     Tokens {
         /// Below `vocab_size`.
@@ -38,8 +41,28 @@ impl Input<'_> {
             Ok(found / multiple_of + usize::from(config.class_token))
         };
         match (*self, config.input) {
-            (Input::Frames(frames), InputKind::Frames { n_features, .. }) => {
-                whole(frames.len(), usize::from(n_features).max(1))
+            (Input::Frames(frames), InputKind::Frames { .. } | InputKind::Patches { .. }) => {
+                let n_features = config.input.frames().map_or(0, |(_, n)| n);
+                whole(frames.len(), n_features.max(1))
+            }
+            (
+                Input::Patches(image),
+                InputKind::Patches {
+                    height,
+                    width,
+                    channels,
+                    ..
+                },
+            ) => {
+                let max = usize::from(height) * usize::from(width) * usize::from(channels);
+                if image.len() != max {
+                    return Err(InputError::Length {
+                        found: image.len(),
+                        multiple_of: max,
+                        max,
+                    });
+                }
+                Ok(config.seq_len.into())
             }
             (
                 Input::Tokens { ids, segments },
@@ -75,7 +98,7 @@ impl Input<'_> {
 
 /// Quantizes frames f32 `[n, n_features]` as the model reads them: each feature in its own scale,
 /// `clamp(round(x / scale) + zero_point)`, ties to even. IEEE single precision in a fixed order:
-/// the same bits everywhere.
+/// the same bits everywhere. Patches, 0 to 1, become their bytes less 128.
 ///
 /// # Errors
 /// [`InputError::Kind`] for a model of tokens, [`InputError::Length`] if `frames` is not a whole
@@ -85,10 +108,8 @@ pub fn quantize_frames(
     frames: &[f32],
     output: &mut [i8],
 ) -> Result<(), InputError> {
-    let InputKind::Frames { n_features, .. } = image.config().input else {
-        return Err(InputError::Kind);
-    };
-    let n = usize::from(n_features).max(1);
+    let (_, n) = image.config().input.frames().ok_or(InputError::Kind)?;
+    let n = n.max(1);
     if !frames.len().is_multiple_of(n) || output.len() != frames.len() {
         let max = image.config().max_input_len() * n;
         return Err(InputError::Length {
@@ -99,6 +120,12 @@ pub fn quantize_frames(
     }
     if let Some(index) = frames.iter().position(|x| !x.is_finite()) {
         return Err(InputError::NotFinite { index });
+    }
+    if let InputKind::Patches { .. } = image.config().input {
+        for (&x, out) in frames.iter().zip(output) {
+            *out = (libm::rintf(x * 255.0) - 128.0).clamp(-128.0, 127.0) as i8;
+        }
+        return Ok(());
     }
     let scales = image.tensor(TensorKind::InputScale, NO_LAYER);
     let scales: &[[f32; 2]] = scales.map_or(&[], |t| t.data());
@@ -123,6 +150,7 @@ pub(super) struct Embedding<'a> {
 #[derive(Debug, Clone, Copy)]
 enum Source<'a> {
     Frames(Linear<'a>),
+    Patches(Linear<'a>, Grid),
     Tokens {
         table: &'a [i8],
         mantissas: &'a [i32],
@@ -138,6 +166,20 @@ impl<'a> Embedding<'a> {
         let source = match image.config().input {
             InputKind::Frames { .. } => {
                 Source::Frames(linear(image, FrameProjection, FrameEpilogue, NO_LAYER)?)
+            }
+            InputKind::Patches {
+                width,
+                channels,
+                patch,
+                ..
+            } => {
+                let projection = linear(image, FrameProjection, FrameEpilogue, NO_LAYER)?;
+                let grid = Grid {
+                    width: width.into(),
+                    channels: channels.into(),
+                    patch: patch.into(),
+                };
+                Source::Patches(projection, grid)
             }
             InputKind::Tokens { .. } => {
                 let (table, scale) = (get(TokenTable)?, get(TokenScale)?);
@@ -160,8 +202,9 @@ impl<'a> Embedding<'a> {
         })
     }
 
-    /// Writes rows `first .. first + n` of the residual stream, `n` being `rows`' length in rows.
-    pub fn write(&self, input: &Input<'_>, first: usize, rows: &mut [i16]) {
+    /// Writes rows `first .. first + n` of the residual stream, `n` being `rows`' length in rows;
+    /// `scratch` has room for as many patches.
+    pub fn write(&self, input: &Input<'_>, first: usize, rows: &mut [i16], scratch: &mut [i8]) {
         let d = self.d_model;
         let offset = usize::from(!self.class_token.is_empty());
         let (head, body) = rows.split_at_mut(if first < offset { d.min(rows.len()) } else { 0 });
@@ -170,7 +213,19 @@ impl<'a> Embedding<'a> {
         }
         let start = first.max(offset) - offset;
         match (&self.source, input) {
-            (Source::Frames(projection), Input::Frames(frames)) => {
+            (Source::Patches(projection, grid), Input::Patches(image)) => {
+                let k = projection.in_features;
+                let n = body.len() / d.max(1);
+                let patches = scratch.get_mut(..n * k).unwrap_or_default();
+                for (i, patch) in patches.chunks_exact_mut(k.max(1)).enumerate() {
+                    grid.cut(image, start + i, patch);
+                }
+                linear_i16(projection, patches, body);
+            }
+            (
+                Source::Frames(projection) | Source::Patches(projection, _),
+                Input::Frames(frames),
+            ) => {
                 let k = projection.in_features;
                 let n = body.len() / d.max(1);
                 let frames = frames.get(start * k..(start + n) * k).unwrap_or(&[]);
@@ -203,6 +258,30 @@ impl<'a> Embedding<'a> {
             _ => {}
         }
         add(rows, self.positions.get(first * d..).unwrap_or(&[]));
+    }
+}
+
+/// How an image is cut into patches.
+#[derive(Debug, Clone, Copy)]
+struct Grid {
+    width: usize,
+    channels: usize,
+    patch: usize,
+}
+
+impl Grid {
+    /// Copies patch `index` as int8.
+    fn cut(&self, image: &[u8], index: usize, out: &mut [i8]) {
+        let (side, columns) = (self.patch.max(1), (self.width / self.patch.max(1)).max(1));
+        let (row, column) = (index / columns * side, index % columns * side);
+        let line = side * self.channels;
+        for (y, out) in out.chunks_exact_mut(line.max(1)).enumerate() {
+            let start = ((row + y) * self.width + column) * self.channels;
+            let bytes = image.get(start..).unwrap_or(&[]);
+            for (value, &byte) in out.iter_mut().zip(bytes) {
+                *value = (byte ^ 0x80).cast_signed();
+            }
+        }
     }
 }
 

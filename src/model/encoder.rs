@@ -9,7 +9,7 @@
 use super::attention::{attention, keys_values};
 use super::embedding::{Embedding, Input};
 use super::feed_forward::feed_forward;
-use super::plan::{ArenaPlan, Regions, TOKEN_BLOCK};
+use super::plan::{ArenaPlan, Regions, TOKEN_BLOCK, hidden_scratch};
 use super::view::{Block, global_norm, requantize};
 use super::{EncoderError, Features, InputError};
 use crate::image::{Image, NO_LAYER, Pooling, Tensor, TensorKind};
@@ -231,7 +231,8 @@ impl<'e> Forward<'e, '_, '_> {
             .regions
             .residual
             .get_mut(tokens.start * d..tokens.end * d)?;
-        e.embedding.write(&self.input, tokens.start, rows);
+        let scratch = hidden_scratch(e.regions.scratch)?;
+        e.embedding.write(&self.input, tokens.start, rows, scratch);
         if let Some(norm) = global_norm(&e.image, TensorKind::EmbedNorm) {
             layer_norm_i16(&norm, rows);
         }

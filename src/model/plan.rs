@@ -10,10 +10,11 @@
 //! then the larger of
 //!   attention       i32 [T] weights, i32 [h] sums, int8 [B, d] queries and contexts
 //!   feed-forward    int8 [B, f] hidden layer
+//!   patches         int8 [B, n_features], for models of patches
 //! ```
 
 use super::EncoderError;
-use crate::image::ModelConfig;
+use crate::image::{InputKind, ModelConfig};
 use zerocopy::FromBytes;
 
 /// Tokens that go through a block's projections and feed-forward together: the size of a step.
@@ -55,16 +56,21 @@ impl ArenaPlan {
         let (weights, sums) = (4 * tokens, 4 * config.head_dim());
         let attention = weights + sums + round_up_4(block * d);
         let feed_forward = round_up_4(block * config.d_ff as usize);
+        let patches = match (config.input, config.input.frames()) {
+            (InputKind::Patches { .. }, Some((_, n_features))) => round_up_4(block * n_features),
+            _ => 0,
+        };
+        let shared = if attention > feed_forward {
+            attention
+        } else {
+            feed_forward
+        };
         Self {
             residual: round_up_4(2 * tokens * d),
             keys: round_up_4(tokens * d),
             values: round_up_4(tokens * d),
             rows: round_up_4(block * d),
-            scratch: if attention > feed_forward {
-                attention
-            } else {
-                feed_forward
-            },
+            scratch: if shared > patches { shared } else { patches },
             weights,
             sums,
         }

@@ -152,6 +152,10 @@ pub fn config(model: &FloatModel) -> Value {
         "input": match c.input {
             InputKind::Frames { n_frames, n_features } =>
                 json!({ "kind": "frames", "n_frames": n_frames, "n_features": n_features }),
+            InputKind::Patches { height, width, channels, patch } => json!({
+                "kind": "patches", "height": height, "width": width, "channels": channels,
+                "patch": patch,
+            }),
             InputKind::Tokens { vocab_size, n_segments } =>
                 json!({ "kind": "tokens", "vocab_size": vocab_size, "n_segments": n_segments }),
         },
@@ -272,7 +276,17 @@ mod tests {
     #[test]
     fn a_model_is_read_back_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
-        for config in [CONFIG, TOKENS] {
+        let patches = ModelConfig {
+            seq_len: 7,
+            input: InputKind::Patches {
+                height: 8,
+                width: 12,
+                channels: 1,
+                patch: 4,
+            },
+            ..CONFIG
+        };
+        for config in [CONFIG, TOKENS, patches] {
             let model = synthetic::model(&config, 7);
             write_model(dir.path(), &model, &[]).unwrap();
             assert_eq!(read_model(dir.path()).unwrap(), model);

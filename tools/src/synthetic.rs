@@ -89,6 +89,11 @@ pub fn model(config: &ModelConfig, seed: u64) -> FloatModel {
     let (d, d_ff) = (usize::from(config.d_model), usize::from(config.d_ff));
     let classes = usize::from(config.n_classes);
     let embedding = match config.input {
+        InputKind::Patches { .. } => {
+            let n_features = config.input.frames().map_or(0, |(_, n)| n);
+            let projection = r.linear(d, n_features);
+            Embedding::Frames { projection }
+        }
         InputKind::Frames { n_features, .. } => {
             let mut projection = r.linear(d, n_features.into());
             // Large columns have small weights, as in a trained model: see `input`.
@@ -142,6 +147,11 @@ fn column_size(column: usize) -> f32 {
 /// Returns a random input of `len` tokens or frames.
 pub fn input(config: &ModelConfig, len: usize, r: &mut Random) -> SyntheticInput {
     match config.input {
+        InputKind::Patches { .. } => {
+            let n = config.input.frames().map_or(0, |(_, n)| n);
+            let byte = |r: &mut Random| r.below(256) as f32 / 255.0;
+            SyntheticInput::Frames((0..len * n).map(|_| byte(r)).collect())
+        }
         InputKind::Frames { n_features, .. } => {
             let n = usize::from(n_features);
             let value = |i: usize, r: &mut Random| r.normal() * column_size(i % n);

@@ -78,9 +78,19 @@ fn images() -> Vec<AlignedBytes> {
         quantized.writer.front_end(front_end.section());
         quantized.writer.finish().expect("writes")
     };
+    let patches = ModelConfig {
+        input: InputKind::Patches {
+            height: 4,
+            width: 4,
+            channels: 1,
+            patch: 2,
+        },
+        ..CONFIG
+    };
     let images = vec![
         write(&CONFIG),
         write(&tokens),
+        write(&patches),
         hears(&front_end),
         hears(&cepstral),
     ];
@@ -112,6 +122,18 @@ fn use_image(bytes: &[u8]) -> Result<(), ImageError> {
             encoder
                 .forward(Input::Frames(&frames))
                 .expect("the input fits the configuration")
+        }
+        InputKind::Patches {
+            height,
+            width,
+            channels,
+            ..
+        } => {
+            let picture =
+                vec![77u8; usize::from(height) * usize::from(width) * usize::from(channels)];
+            encoder
+                .forward(Input::Patches(&picture))
+                .expect("the picture fits the configuration")
         }
         InputKind::Tokens {
             vocab_size,

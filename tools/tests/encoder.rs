@@ -28,6 +28,13 @@ const BASE: ModelConfig = ModelConfig {
     final_norm: false,
 };
 
+const PATCHES: InputKind = InputKind::Patches {
+    height: 6,
+    width: 9,
+    channels: 3,
+    patch: 3,
+};
+
 /// Architectures that between them take every path; sizes that are no multiple of four included.
 fn configs() -> Vec<ModelConfig> {
     let tokens = |n_segments| InputKind::Tokens {
@@ -88,6 +95,11 @@ fn configs() -> Vec<ModelConfig> {
         },
         ModelConfig {
             n_classes: 0,
+            ..BASE
+        },
+        ModelConfig {
+            seq_len: 7,
+            input: PATCHES,
             ..BASE
         },
     ]
@@ -370,5 +382,49 @@ fn bad_inputs_are_refused_and_the_encoder_goes_on() {
     assert!(matches!(
         quantize_frames(&image, &frames[..13], &mut out[..13]),
         Err(InputError::Length { .. })
+    ));
+}
+
+/// A whole image is its patches, cut in the order that the format states.
+#[test]
+fn an_image_is_its_patches() {
+    let config = ModelConfig {
+        seq_len: 7,
+        input: PATCHES,
+        ..BASE
+    };
+    let (_, bytes) = image(&config, 21);
+    let image = Image::parse(&bytes).unwrap();
+    let mut arena = vec![0u64; arena_bytes(&config).div_ceil(8)];
+    let arena = &mut zerocopy::IntoBytes::as_mut_bytes(&mut arena[..])[..arena_bytes(&config)];
+    let mut encoder = Encoder::new(&image, arena).unwrap();
+    let r = &mut Random::new(4);
+    let picture: Vec<u8> = (0..6 * 9 * 3).map(|_| r.bits() as u8).collect();
+    let mut patches = Vec::new();
+    for (row, column) in [(0, 0), (0, 3), (0, 6), (3, 0), (3, 3), (3, 6)] {
+        for y in row..row + 3 {
+            let line = &picture[(y * 9 + column) * 3..][..9];
+            patches.extend(line.iter().map(|&b| (i16::from(b) - 128) as i8));
+        }
+    }
+    let whole = encoder
+        .forward(Input::Patches(&picture))
+        .unwrap()
+        .values
+        .to_vec();
+    let cut = encoder
+        .forward(Input::Frames(&patches))
+        .unwrap()
+        .values
+        .to_vec();
+    assert_eq!(whole, cut);
+    let refused = encoder.forward(Input::Patches(&picture[1..])).err();
+    assert!(matches!(
+        refused,
+        Some(InputError::Length {
+            found: 161,
+            max: 162,
+            ..
+        })
     ));
 }

@@ -4,7 +4,7 @@ use crate::job::{HEADER_BYTES, Job, Kind, LABEL_BYTES, names};
 use crate::outcome::{MAGIC, Outcome};
 use core::fmt;
 use embedded_storage::nor_flash::NorFlash;
-use tailtune::image::{Image, ImageError, InputKind};
+use tailtune::image::{Image, ImageError};
 use tailtune::model::{Arena, Encoder, EncoderError, Features, Head, Input, InputError};
 use tailtune::store::{LayoutError, Saved, Store, StoreError};
 use tailtune::tune::{
@@ -172,10 +172,9 @@ impl<const A: usize, const I: usize, const D: usize, const C: usize, const N: us
     pub fn sign_of_life<E>(&mut self, image: &[u8]) -> Result<u16, AppError<E>> {
         let image = Image::parse(image)?;
         let mut encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
-        let InputKind::Frames { n_features, .. } = image.config().input else {
-            return Err(AppError::Input(InputError::Kind));
-        };
-        let len = image.config().max_input_len() * usize::from(n_features);
+        let frames = image.config().input.frames();
+        let (n_frames, n_features) = frames.ok_or(AppError::Input(InputError::Kind))?;
+        let len = n_frames * n_features;
         let input = room(&mut self.input, len as u32)?;
         input.fill(0);
         let features = encoder.forward(Input::Frames(as_i8(input)))?;

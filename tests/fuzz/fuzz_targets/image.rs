@@ -42,6 +42,17 @@ fuzz_target!(|data: &[u8]| {
                 .values
                 .len()
         }
+        InputKind::Patches {
+            height,
+            width,
+            channels,
+            ..
+        } => {
+            let len = usize::from(height) * usize::from(width) * usize::from(channels);
+            let picture = vec![77; len];
+            let input = Input::Patches(&picture);
+            encoder.forward(input).expect("it fits").values.len()
+        }
         InputKind::Tokens { n_segments, .. } => {
             let segments = vec![0; if n_segments > 0 { len } else { 0 }];
             let input = Input::Tokens {

@@ -224,11 +224,8 @@ fn needs(config: &ModelConfig, image_bytes: usize) -> Needs {
 
 fn input_bytes(config: &ModelConfig) -> usize {
     match config.input {
-        tailtune::image::InputKind::Frames {
-            n_frames,
-            n_features,
-        } => usize::from(n_frames) * usize::from(n_features),
         tailtune::image::InputKind::Tokens { .. } => config.max_input_len() * 5,
+        frames => frames.frames().map_or(0, |(n, features)| n * features),
     }
 }
 

@@ -5,7 +5,7 @@ use super::CommandError;
 use crate::audio::FrontEnd;
 use crate::data::{DataError, Dataset};
 use std::path::Path;
-use tailtune::image::{InputKind, ModelConfig};
+use tailtune::image::ModelConfig;
 
 /// What `--silence` says of clips labelled `_silence_`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -34,15 +34,11 @@ pub fn features(
     front_end: Option<&FrontEnd>,
     config: &ModelConfig,
 ) -> Result<Vec<Vec<f32>>, CommandError> {
-    let InputKind::Frames {
-        n_frames,
-        n_features,
-    } = config.input
-    else {
+    let Some((rows, columns)) = config.input.frames() else {
         return Err("the model reads token ids; this command reads frames so far".into());
     };
-    let clips = data.features(front_end)?;
-    let (columns, rows) = (usize::from(n_features), usize::from(n_frames));
+    let (n_frames, n_features) = (config.max_input_len() as u16, columns as u16);
+    let clips = data.cut(&config.input)?.features(front_end)?;
     for (sample, clip) in data.samples.iter().zip(&clips) {
         let found = clip.len();
         if found == 0 || !found.is_multiple_of(columns) || found / columns > rows {

@@ -1,6 +1,6 @@
 //! A folder with one sub-folder a class; class names are any UTF-8.
 
-use super::{DataError, Sample, Source, id_of};
+use super::{DataError, Sample, Source, id_of, window};
 use std::path::{Path, PathBuf};
 
 /// Returns the samples, sorted by class and file name. Hidden files and files of other kinds are
@@ -20,17 +20,20 @@ pub(super) fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
                 reason,
             });
         };
-        for file in entries(&class)?.into_iter().filter(|p| is_wav(p)) {
+        for file in entries(&class)?.into_iter().filter(|p| p.is_file()) {
+            let Some(source) = source(&file)? else {
+                continue;
+            };
             samples.push(Sample {
                 id: id_of(&file),
                 label: label.clone(),
                 speaker: None,
-                source: Source::Wav(file),
+                source,
             });
         }
     }
     if samples.is_empty() {
-        let hint = "expected one sub-folder a class, each with .wav files";
+        let hint = "expected one sub-folder a class, each with .wav, .png, .pgm or .csv files";
         return Err(DataError::Empty {
             path: path.into(),
             hint,
@@ -39,10 +42,16 @@ pub(super) fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
     Ok(samples)
 }
 
-fn is_wav(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("wav"))
-        && path.is_file()
+/// Returns what a file holds by its extension; none for files of other kinds.
+pub(super) fn source(path: &Path) -> Result<Option<Source>, DataError> {
+    let extension = path.extension().and_then(|e| e.to_str());
+    let extension = extension.map(str::to_ascii_lowercase);
+    Ok(match extension.as_deref() {
+        Some("wav") => Some(Source::Wav(path.into())),
+        Some("png" | "pgm" | "ppm") => Some(Source::Image(path.into())),
+        Some("csv") => Some(Source::Features(window::read(path)?)),
+        _ => None,
+    })
 }
 
 fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {

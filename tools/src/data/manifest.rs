@@ -1,7 +1,7 @@
 //! A CSV manifest: a header line, then `path,label` and optionally `speaker`. Relative paths start
 //! from the manifest's folder. `file` and `class` are accepted for `path` and `label`.
 
-use super::{DataError, Sample, Source, id_of};
+use super::{DataError, Sample, Source, folder, id_of};
 use std::path::Path;
 
 /// Returns the samples in the order of the lines.
@@ -57,7 +57,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
             id: id_of(&wav),
             label: label.to_owned(),
             speaker: speaker.and_then(field).map(str::to_owned),
-            source: Source::Wav(wav),
+            source: folder::source(&wav)?.unwrap_or(Source::Wav(wav)),
         });
     }
     if samples.is_empty() {

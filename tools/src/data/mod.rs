@@ -1,9 +1,11 @@
 //! Labelled data, wherever the commands take it: a folder with one sub-folder a class of WAV files,
-//! a CSV manifest, or a safetensors file of features.
+//! of images or of sensor windows, a CSV manifest, or a safetensors file of features.
 
 mod folder;
 mod manifest;
+mod picture;
 mod safetensors;
+mod window;
 
 use crate::audio::{FrontEnd, WavError, centre, read_wav};
 use crate::cmd::terminal::progress;
@@ -11,6 +13,7 @@ use crate::synthetic::Random;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use tailtune::image::InputKind;
 
 /// Why data could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +28,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// The path is none of the three forms.
-    #[error("{}: not data; give a folder with one sub-folder a class of .wav files, a .csv manifest with columns path,label,speaker, or a .safetensors file with features and labels", .0.display())]
+    #[error("{}: not data; give a folder with one sub-folder a class of .wav, .png, .pgm or .csv files, a .csv manifest with columns path,label,speaker, or a .safetensors file with features and labels", .0.display())]
     Form(PathBuf),
     /// There is nothing in it.
     #[error("{}: no samples; {hint}", path.display())]
@@ -63,6 +66,14 @@ pub enum DataError {
     NoFrontEnd {
         /// The sample.
         id: String,
+    },
+    /// An image cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// A feature is NaN or infinite.
     #[error("{id}: feature {index} is not a finite number")]
@@ -113,6 +124,8 @@ pub enum Source {
     Wav(PathBuf),
     /// One clip of zeros.
     Zeros,
+    /// An image file, to be cut into patches.
+    Image(PathBuf),
     /// The features themselves.
     Features(Vec<f32>),
 }
@@ -190,6 +203,24 @@ impl Dataset {
         for sample in self.samples.iter_mut().filter(|s| s.label == "_silence_") {
             sample.source = Source::Zeros;
         }
+    }
+
+    /// Returns the data with its images cut into the patches that a model reads, bytes as 0 to 1;
+    /// for a model of something else, as it is.
+    ///
+    /// # Errors
+    /// [`DataError::Image`] names the file that cannot be read or has another size.
+    pub fn cut(&self, input: &InputKind) -> Result<Self, DataError> {
+        let mut data = self.clone();
+        let InputKind::Patches { .. } = input else {
+            return Ok(data);
+        };
+        for sample in &mut data.samples {
+            if let Source::Image(path) = &sample.source {
+                sample.source = Source::Features(picture::patches(path, input)?);
+            }
+        }
+        Ok(data)
     }
 
     /// Keeps the samples of one speaker.
@@ -284,6 +315,10 @@ impl Sample {
         match &self.source {
             Source::Features(features) => Ok(features.clone()),
             Source::Zeros => Ok(front_end()?.silence()),
+            Source::Image(path) => Err(DataError::Image {
+                path: path.clone(),
+                reason: "it is an image, and the model does not read images".into(),
+            }),
             Source::Wav(path) => {
                 let front_end = front_end()?;
                 let config = front_end.config();

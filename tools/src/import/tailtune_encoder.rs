@@ -12,7 +12,8 @@
 //!   "labels": ["…"], "frontend": { … } }
 //! ```
 //!
-//! `input` of a text model is `{ "kind": "tokens", "vocab_size": …, "n_segments": … }`. Tensors, all
+//! `input` of a text model is `{ "kind": "tokens", "vocab_size": …, "n_segments": … }`, that of an image
+//! model `{ "kind": "patches", "height": …, "width": …, "channels": …, "patch": … }`. Tensors, all
 //! float32, dense weights `[out, in]`: [`names`].
 
 use super::{Config, ImportError, Weights};
@@ -92,9 +93,11 @@ impl Tensors {
     fn embedding(&self, input: InputKind) -> Result<Embedding, ImportError> {
         let d = self.d;
         Ok(match input {
-            InputKind::Frames { n_features, .. } => Embedding::Frames {
-                projection: self.linear(names::PROJECTION, d, n_features.into())?,
-            },
+            InputKind::Frames { .. } | InputKind::Patches { .. } => {
+                let n_features = input.frames().map_or(0, |(_, n)| n);
+                let projection = self.linear(names::PROJECTION, d, n_features)?;
+                Embedding::Frames { projection }
+            }
             InputKind::Tokens {
                 vocab_size,
                 n_segments,
@@ -201,11 +204,20 @@ fn input(config: &Config) -> Result<InputKind, ImportError> {
         }),
         "tokens" => Ok(InputKind::Tokens {
             vocab_size: config.u32("input/vocab_size")?,
-            n_segments: u8::try_from(config.u16("input/n_segments")?)
-                .map_err(|_| config.bad("input/n_segments", "at most 255"))?,
+            n_segments: u8_of(config, "input/n_segments")?,
         }),
-        _ => Err(config.bad("input/kind", "\"frames\" or \"tokens\"")),
+        "patches" => Ok(InputKind::Patches {
+            height: config.u16("input/height")?,
+            width: config.u16("input/width")?,
+            channels: u8_of(config, "input/channels")?,
+            patch: u8_of(config, "input/patch")?,
+        }),
+        _ => Err(config.bad("input/kind", "\"frames\", \"patches\" or \"tokens\"")),
     }
+}
+
+fn u8_of(config: &Config, key: &str) -> Result<u8, ImportError> {
+    u8::try_from(config.u16(key)?).map_err(|_| config.bad(key, "at most 255"))
 }
 
 fn activation(config: &Config) -> Result<ActivationFn, ImportError> {

@@ -6,7 +6,7 @@ use super::{Context, QuantizeError, SiteReport, fixed};
 use crate::float_model::{Embedding, Linear};
 use crate::image_writer::TensorData;
 use crate::reference::Site;
-use tailtune::image::{NO_LAYER, TensorKind};
+use tailtune::image::{InputKind, NO_LAYER, TensorKind};
 
 /// Quantizes the embedding into a residual stream of scale `embedded`.
 pub(crate) fn quantize(c: &mut Context<'_>, embedded: f64) -> Result<(), QuantizeError> {
@@ -43,9 +43,15 @@ fn put_i16(c: &mut Context<'_>, kind: TensorKind, values: &[f32], scale: f64) {
     c.writer.put(kind, NO_LAYER, TensorData::new(&q));
 }
 
-/// Each input feature has a scale and a zero point; the scale goes into the projection's weights,
-/// the zero point into its bias.
-fn frames(c: &mut Context<'_>, projection: &Linear, sum: f64) -> Result<(), QuantizeError> {
+/// A byte of an image is an int8 value already: it stands for byte / 255.
+const BYTE: Quantization = Quantization {
+    scale: 1.0 / 255.0,
+    zero_point: -128,
+    method: RangeMethod::MinMax,
+};
+
+/// Chooses each feature's scale by what was seen of it.
+fn columns(c: &mut Context<'_>) -> Result<Vec<Quantization>, QuantizeError> {
     let seen = c.seen(Site::Input)?;
     let mut columns = Vec::new();
     let mut report = Vec::new();
@@ -69,6 +75,16 @@ fn frames(c: &mut Context<'_>, projection: &Linear, sum: f64) -> Result<(), Quan
         .collect();
     c.writer
         .put(TensorKind::InputScale, NO_LAYER, TensorData::new(&pairs));
+    Ok(columns)
+}
+
+/// Each input feature has a scale and a zero point; the scale goes into the projection's weights,
+/// the zero point into its bias.
+fn frames(c: &mut Context<'_>, projection: &Linear, sum: f64) -> Result<(), QuantizeError> {
+    let columns = match c.model.config.input {
+        InputKind::Patches { .. } => vec![BYTE; projection.in_features],
+        _ => columns(c)?,
+    };
 
     // x = (q − z)·s a column: with x' = q + 128 … the columns' zero points differ, so they are
     // folded into the bias here, and the layer is quantized as one whose input has scale 1, zero 0.

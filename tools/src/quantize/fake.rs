@@ -8,7 +8,7 @@
 use crate::float_model::{Embedding, FloatModel, Linear, Norm};
 use crate::reference::{FloatInput, Output, Site, Transform, forward_through};
 use std::collections::HashMap;
-use tailtune::image::{Activation, Image, NO_LAYER, NormOrder, Tensor, TensorKind};
+use tailtune::image::{Activation, Image, InputKind, NO_LAYER, NormOrder, Tensor, TensorKind};
 
 /// The values that a site may take: `(q − zero) · step` for `q` from `low` to `high`.
 #[derive(Debug, Clone)]
@@ -171,9 +171,17 @@ impl<'a> Grids<'_, 'a> {
         use TensorKind::*;
         let sum = match &mut model.embedding {
             Embedding::Frames { projection } => {
-                let pairs = self.tensor(InputScale, NO_LAYER)?.data::<[f32; 2]>();
+                let columns = match model.config.input {
+                    InputKind::Patches { .. } => {
+                        vec![(1.0 / 255.0, -128.0); projection.in_features]
+                    }
+                    _ => {
+                        let pairs = self.tensor(InputScale, NO_LAYER)?.data::<[f32; 2]>();
+                        pairs.iter().map(|p| (p[0].into(), p[1].into())).collect()
+                    }
+                };
                 let input = Grid {
-                    columns: pairs.iter().map(|p| (p[0].into(), p[1].into())).collect(),
+                    columns,
                     low: -128.0,
                     high: 127.0,
                 };

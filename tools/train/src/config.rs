@@ -104,6 +104,8 @@ pub struct ModelSpec {
     pub n_frames: Option<u16>,
     /// Features of one frame, where there is no front end.
     pub n_features: Option<u16>,
+    /// Images, in the place of frames.
+    pub image: Option<ImageSpec>,
     /// Tokens of one input, for text.
     pub seq_len: Option<u16>,
     /// Entries of the tokenizer that is trained, for text.
@@ -111,6 +113,20 @@ pub struct ModelSpec {
     /// Added to variances.
     #[serde(default = "eps")]
     pub layer_norm_eps: f32,
+}
+
+/// Images that are cut into square patches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSpec {
+    /// Rows, a multiple of `patch`.
+    pub height: u16,
+    /// Columns, a multiple of `patch`.
+    pub width: u16,
+    /// Bytes of a pixel: 1, 3 or 4.
+    pub channels: u8,
+    /// Side of a patch.
+    pub patch: u8,
 }
 
 fn pre() -> Norm {
@@ -236,33 +252,13 @@ impl Config {
         let unfit = |text: String| Err(TrainError::Unfit(text));
         let m = &self.model;
         let class_token = m.pooling == PoolingName::ClassToken && self.task != Task::MaskedLm;
-        let (input, tokens) = match self.task {
-            Task::MaskedLm => {
-                let Some(seq_len) = m.seq_len else {
-                    return unfit("model.seq_len is missing; a text model needs it".into());
-                };
-                let input = InputKind::Tokens {
-                    vocab_size,
-                    n_segments: 2,
-                };
-                (input, seq_len)
-            }
-            _ => {
-                let shape = match &self.frontend {
-                    Some(f) => (f.n_frames().try_into().ok(), f.n_features.try_into().ok()),
-                    None => (m.n_frames, m.n_features),
-                };
-                let (Some(n_frames), Some(n_features)) = shape else {
-                    return unfit(
-                        "model.n_frames or model.n_features is missing and there is no [frontend]: give one or the other".into(),
-                    );
-                };
-                let input = InputKind::Frames {
-                    n_frames,
-                    n_features,
-                };
-                (input, n_frames + u16::from(class_token))
-            }
+        let input = self.input(vocab_size)?;
+        let len = match input.frames() {
+            Some((n_frames, _)) => n_frames,
+            None => m.seq_len.unwrap_or(0).into(),
+        };
+        let Ok(tokens) = u16::try_from(len + usize::from(class_token)) else {
+            return unfit(format!("{len} frames, expected at most 1024"));
         };
         let Ok(n_classes) = u16::try_from(n_classes) else {
             return unfit(format!("{n_classes} classes, expected at most 65535"));
@@ -297,6 +293,43 @@ impl Config {
             Ok(()) => Ok(config),
             Err(e) => unfit(format!("[model]: {e}")),
         }
+    }
+
+    /// Returns what the encoder reads; `vocab_size` for text.
+    ///
+    /// # Errors
+    /// [`TrainError::Unfit`] names the key that is missing.
+    pub fn input(&self, vocab_size: u32) -> Result<InputKind, TrainError> {
+        let m = &self.model;
+        if self.task == Task::MaskedLm {
+            let text = "model.seq_len is missing; a text model needs it";
+            m.seq_len.ok_or_else(|| TrainError::Unfit(text.into()))?;
+            return Ok(InputKind::Tokens {
+                vocab_size,
+                n_segments: 2,
+            });
+        }
+        if let Some(image) = &m.image {
+            return Ok(InputKind::Patches {
+                height: image.height,
+                width: image.width,
+                channels: image.channels,
+                patch: image.patch,
+            });
+        }
+        let shape = match &self.frontend {
+            Some(f) => (f.n_frames().try_into().ok(), f.n_features.try_into().ok()),
+            None => (m.n_frames, m.n_features),
+        };
+        let (Some(n_frames), Some(n_features)) = shape else {
+            return Err(TrainError::Unfit(
+                "[model] says neither n_frames and n_features nor image, and there is no [frontend]: give one of the three".into(),
+            ));
+        };
+        Ok(InputKind::Frames {
+            n_frames,
+            n_features,
+        })
     }
 
     /// Returns the exact activation function.

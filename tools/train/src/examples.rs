@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use tailtune::image::InputKind;
 use tailtune_tools::audio::{FrontEnd, centre, read_wav};
 use tailtune_tools::cmd::terminal::progress;
 use tailtune_tools::data::{Dataset, Sample, Source};
@@ -126,13 +127,14 @@ impl Examples {
     pub fn read(
         data: &[DataArg],
         front_end: Option<FrontEnd>,
+        input: &InputKind,
         labels: Option<&[String]>,
         hold_out: f64,
         seed: u64,
     ) -> Result<Self, TrainError> {
         let mut samples = Vec::new();
         for arg in data {
-            samples.extend(samples_of(arg)?);
+            samples.extend(samples_of(arg, input)?);
         }
         let labels = match labels {
             Some(labels) => labels.to_vec(),
@@ -151,6 +153,7 @@ impl Examples {
                 ))
             })?;
             let signal = signal_of(sample, front_end.as_ref())?;
+            check_shape(sample, &signal, input)?;
             bar.inc(1);
             Ok((Example { signal, class, id }, *repeat))
         };
@@ -258,7 +261,7 @@ impl Standard {
     }
 }
 
-fn samples_of(arg: &DataArg) -> Result<Vec<(Sample, usize)>, TrainError> {
+fn samples_of(arg: &DataArg, input: &InputKind) -> Result<Vec<(Sample, usize)>, TrainError> {
     let mut data = Dataset::open(&arg.path)?;
     let known = |class: &String| data.samples.iter().any(|s| s.label == *class);
     if let Some(class) = arg.only.iter().chain(&arg.exclude).find(|c| !known(c)) {
@@ -270,6 +273,7 @@ fn samples_of(arg: &DataArg) -> Result<Vec<(Sample, usize)>, TrainError> {
     let taken = |class: &String| arg.only.is_empty() || arg.only.contains(class);
     data.samples
         .retain(|s| taken(&s.label) && !arg.exclude.contains(&s.label));
+    let mut data = data.cut(input)?;
     for sample in &mut data.samples {
         sample.label = arg.name(&sample.label);
     }
@@ -298,6 +302,25 @@ fn signal_of(sample: &Sample, front_end: Option<&FrontEnd>) -> Result<Signal, Tr
         }
         Source::Zeros => Ok(sound(&vec![0.0; need()?.config().clip_len])),
         Source::Features(features) => Ok(Signal::Frames(features.clone())),
+        Source::Image(path) => Err(TrainError::Unfit(format!(
+            "{}: it is an image, and the model does not read images: give image = {{ height, width, channels, patch }} in [model]",
+            path.display()
+        ))),
+    }
+}
+
+/// All inputs of a batch have one length: the longest that the model reads.
+fn check_shape(sample: &Sample, signal: &Signal, input: &InputKind) -> Result<(), TrainError> {
+    let expected = input.frames().map_or(0, |(n, features)| n * features);
+    match signal {
+        Signal::Frames(frames) if frames.len() != expected => {
+            let (found, shape) = (frames.len(), input.frames().unwrap_or((0, 0)));
+            Err(TrainError::Unfit(format!(
+                "{}: {found} numbers, expected {} frames of {} features",
+                sample.id, shape.0, shape.1
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

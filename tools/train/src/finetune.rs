@@ -172,7 +172,15 @@ impl Finetune {
         let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
         let new_classes = self.new_head || model.labels.is_empty();
         let labels = (!new_classes).then_some(model.labels.as_slice());
-        Examples::read(&self.data, front_end, labels, self.hold_out, self.seed)
+        let input = &model.config.input;
+        Examples::read(
+            &self.data,
+            front_end,
+            input,
+            labels,
+            self.hold_out,
+            self.seed,
+        )
     }
 
     fn plan(&self, examples: &Examples) -> Result<Plan, TrainError> {

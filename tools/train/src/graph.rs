@@ -4,7 +4,7 @@
 use crate::params::Params;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use std::collections::HashMap;
-use tailtune::image::{InputKind, ModelConfig, NormOrder, Pooling};
+use tailtune::image::{ModelConfig, NormOrder, Pooling};
 use tailtune_tools::float_model::ActivationFn;
 use tailtune_tools::import::names;
 
@@ -183,23 +183,22 @@ impl<'a> Graph<'a> {
 
     fn embed(&self, input: &Input, batch: usize) -> Tensor<3> {
         let d = usize::from(self.config.d_model);
-        let mut x = match (&input.values, self.config.input) {
-            (Values::Frames(values), InputKind::Frames { n_features, .. }) => {
-                let n = usize::from(n_features);
+        let mut x = match &input.values {
+            Values::Frames(values) => {
+                let n = self.config.input.frames().map_or(1, |(_, n)| n);
                 let rows = values.len() / n;
                 let data = TensorData::new(values.clone(), [rows, n]);
                 let frames = Tensor::<2>::from_data(data, &self.device);
                 let x = self.linear_2d(names::PROJECTION, frames);
                 x.reshape([batch, rows / batch, d])
             }
-            (Values::Tokens { ids, segments }, _) => {
+            Values::Tokens { ids, segments } => {
                 let x = self.rows(names::TOKENS, ids, batch);
                 match segments.is_empty() {
                     true => x,
                     false => x + self.rows(names::SEGMENTS, segments, batch),
                 }
             }
-            _ => panic!("the input's kind is checked where data is read"),
         };
         if self.config.class_token {
             let token = self.vector(names::CLASS_TOKEN);

@@ -15,7 +15,6 @@ use crate::tokenizer;
 use crate::trainer::{Outcome, Trainer};
 use clap::Args;
 use std::path::PathBuf;
-use tailtune::image::InputKind;
 use tailtune_tools::audio::FrontEnd;
 use tailtune_tools::export::{Tensor, write_model};
 use tailtune_tools::float_model::{ActivationFn, FloatModel};
@@ -61,7 +60,15 @@ impl Pretrain {
 
     fn examples(&self, config: &Config) -> Result<Examples, TrainError> {
         let front_end = config.frontend.as_ref().map(FrontEnd::new).transpose()?;
-        Examples::read(&self.data, front_end, None, config.hold_out, config.seed)
+        let input = config.input(0)?;
+        Examples::read(
+            &self.data,
+            front_end,
+            &input,
+            None,
+            config.hold_out,
+            config.seed,
+        )
     }
 
     fn trainer<'a>(&'a self, config: &'a Config, data: &str) -> Trainer<'a> {
@@ -201,12 +208,10 @@ fn standard_of_new(standard: &Standard) -> Standard {
 /// # Errors
 /// [`TrainError::Unfit`] for a model of something else.
 pub fn n_features(model: &Model) -> Result<usize, TrainError> {
-    match model.template().config.input {
-        InputKind::Frames { n_features, .. } => Ok(n_features.into()),
-        _ => Err(TrainError::Unfit(
-            "the model does not read frames, the data is frames or sound".into(),
-        )),
-    }
+    let frames = model.template().config.input.frames();
+    let text = "the model does not read frames, the data is frames or sound";
+    let (_, n_features) = frames.ok_or_else(|| TrainError::Unfit(text.into()))?;
+    Ok(n_features)
 }
 
 fn announce(model: &Model, examples: &Examples, params: &Params) {
