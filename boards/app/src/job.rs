@@ -190,7 +190,7 @@ mod tests {
         for len in 0..HEADER_BYTES {
             assert_eq!(Job::parse(&good[..len]), None);
         }
-        for (at, value) in [(0, b'X'), (4, 9), (6, 3), (22, 1)] {
+        for (at, value) in [(0, b'X'), (4, 9), (6, 4), (22, 1)] {
             let mut bad = good;
             bad[at] = value;
             assert_eq!(Job::parse(&bad), None, "byte {at}");
