@@ -22,4 +22,5 @@ pub mod setup;
 pub mod sqnr;
 pub mod synthetic;
 pub mod testing;
+pub mod text;
 pub mod toolchain;

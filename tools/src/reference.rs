@@ -88,6 +88,8 @@ pub enum FloatInput<'a> {
 /// What the float model gives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
+    /// `[rows, d_model]`: the residual stream after the last block and the final norm.
+    pub hidden: Vec<f32>,
     /// `[d_model]`.
     pub pooled: Vec<f32>,
     /// `[n_classes]`.
@@ -127,7 +129,11 @@ pub fn forward_through(
         let n = logits.len();
         through.apply(Site::Logits, &mut logits, n);
     }
-    Output { pooled, logits }
+    Output {
+        hidden: x,
+        pooled,
+        logits,
+    }
 }
 
 fn embed(model: &FloatModel, input: FloatInput<'_>, through: &mut dyn Transform) -> Vec<f32> {
@@ -257,7 +263,7 @@ pub fn softmax(row: &mut [f32]) {
     }
 }
 
-fn linear(linear: &Linear, input: &[f32]) -> Vec<f32> {
+pub(crate) fn linear(linear: &Linear, input: &[f32]) -> Vec<f32> {
     let (n, k) = (linear.out_features, linear.in_features);
     let rows = input.len() / k.max(1);
     let mut out = linear.bias.repeat(rows);
@@ -290,7 +296,7 @@ fn gemm(
     general_mat_mul(alpha, &a, &b, beta, &mut c);
 }
 
-fn normalise(norm: &Norm, x: &mut [f32]) {
+pub(crate) fn normalise(norm: &Norm, x: &mut [f32]) {
     let d = norm.gain.len();
     for row in x.chunks_exact_mut(d) {
         let mean = row.iter().sum::<f32>() / d as f32;

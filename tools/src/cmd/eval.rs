@@ -5,6 +5,7 @@ use super::source::{self, Silence};
 use super::terminal::{percent, print, print_json, progress, table};
 use super::{CommandError, convert, wrong_call};
 use crate::audio::FrontEnd;
+use crate::evaluation::text::{self, PretrainingHeads};
 use crate::evaluation::{Column, Evaluation, html};
 use crate::float_model::FloatModel;
 use crate::import::read_model;
@@ -13,6 +14,7 @@ use crate::metrics;
 use crate::output::write_whole;
 use crate::quantize::fake::FakeQuantized;
 use crate::reference::{FloatInput, forward};
+use crate::text::{Corpus, Shape, Text, tokenizer};
 use clap::Args;
 use rayon::prelude::*;
 use serde_json::json;
@@ -24,7 +26,8 @@ use tailtune::image::ModelConfig;
 pub struct Eval {
     /// A model directory, or an image (.bin, .hex, .uf2 or .elf)
     subject: PathBuf,
-    /// Labelled data: a folder with one sub-folder a class, a CSV manifest, or safetensors
+    /// Labelled data: a folder with one sub-folder a class, a CSV manifest, or safetensors; for a
+    /// pretrained text model a .txt file of one sentence a line, an empty line between documents
     #[arg(long)]
     data: PathBuf,
     /// For an image: the model that it was made from, to compare with
@@ -44,7 +47,8 @@ pub struct Eval {
     html: Option<PathBuf>,
     /// Print one JSON object: n, float_top1, int8_top1, agreement (of float and int8; null where one
     /// is missing), labels, confusion[truth][predicted] and per_class[] of the last column,
-    /// agreements[], columns[] (name, top1, macro_f1, ece, nll, confusion, per_class, reliability)
+    /// agreements[], columns[] (name, top1, macro_f1, ece, nll, confusion, per_class, reliability); of
+    /// text: n, pieces, mlm_loss, mlm_perplexity, mlm_accuracy, nsp_loss, nsp_accuracy
     #[arg(long)]
     json: bool,
 }
@@ -60,6 +64,9 @@ struct Subjects {
 
 impl Eval {
     pub(super) fn run(self) -> Result<(), CommandError> {
+        if self.data.extension().is_some_and(|e| e == "txt") {
+            return self.text();
+        }
         let subjects = self.subjects()?;
         if subjects.labels.is_empty() {
             return Err(format!(
@@ -95,6 +102,55 @@ impl Eval {
                 "int8 is not evaluated: quantization needs data of its own to calibrate on, never the test data; give it with --calibrate DATA",
             ),
         }
+    }
+
+    /// What a pretrained text model was pretrained for, on text that it has not seen.
+    fn text(&self) -> Result<(), CommandError> {
+        if self.html.is_some() || self.calibrate.is_some() || !self.subject.is_dir() {
+            return Err(wrong_call(
+                "text is evaluated on a model directory in float: give MODEL_DIR, without --calibrate and --html",
+            ));
+        }
+        let model = read_model(&self.subject)?;
+        let Some(heads) = PretrainingHeads::read(&self.subject, &model)? else {
+            let subject = self.subject.display();
+            return Err(format!("{subject}: it reads no text; give labelled data").into());
+        };
+        let tokenizer = tokenizer::read(&self.subject)?;
+        let corpus = Corpus::read(std::slice::from_ref(&self.data))?;
+        let text = Text::new(&corpus, &tokenizer)?;
+        let shape = Shape {
+            seq_len: model.config.max_input_len(),
+            vocab_size: tokenizer.get_vocab_size(true) as u32,
+        };
+        let bar = progress("pairs of sentences", text.pairs());
+        let report = text::evaluate(&model, &heads, &text, shape, 1, &|| bar.inc(1));
+        bar.finish_and_clear();
+        if self.json {
+            return print_json(&serde_json::to_value(&report)?);
+        }
+        let mut rows = table(&[
+            "pretraining task",
+            "of",
+            "loss, nats",
+            "perplexity",
+            "accuracy",
+        ]);
+        rows.add_row([
+            "masked pieces".to_owned(),
+            report.pieces.to_string(),
+            format!("{:.4}", report.mlm_loss),
+            format!("{:.2}", report.mlm_perplexity),
+            percent(report.mlm_accuracy),
+        ]);
+        rows.add_row([
+            "next sentence".to_owned(),
+            report.n.to_string(),
+            format!("{:.4}", report.nsp_loss),
+            "-".to_owned(),
+            percent(report.nsp_accuracy),
+        ]);
+        print(&rows.to_string())
     }
 
     fn subjects(&self) -> Result<Subjects, CommandError> {

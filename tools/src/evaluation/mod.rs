@@ -2,6 +2,7 @@
 
 pub mod html;
 mod svg;
+pub mod text;
 
 use crate::int8::argmax;
 use crate::metrics::calibration::{self, Bin};

@@ -48,9 +48,9 @@ pub enum TrainError {
         /// Why.
         source: std::io::Error,
     },
-    /// The tokenizer cannot be trained, written or read.
-    #[error("tokenizer: {0}")]
-    Tokenizer(String),
+    /// The text or its tokenizer cannot be used.
+    #[error(transparent)]
+    Text(#[from] tailtune_tools::text::TextError),
     /// The loss is no longer a number.
     #[error(
         "the loss is {loss} at step {step}: training diverged; lower learning_rate or raise warmup_steps (the last checkpoint is kept)"

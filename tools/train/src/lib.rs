@@ -3,7 +3,6 @@
 pub mod augment;
 pub mod checkpoint;
 pub mod config;
-pub mod corpus;
 pub mod curve;
 pub mod error;
 pub mod examples;
@@ -18,6 +17,5 @@ pub mod pretrain;
 pub mod schedule;
 pub mod supervised;
 pub mod teacher;
-pub mod tokenizer;
 pub mod trainer;
 pub mod what;

@@ -1,7 +1,6 @@
 //! `tailtune pretrain`.
 
 use crate::config::{Config, Task};
-use crate::corpus::Corpus;
 use crate::error::TrainError;
 use crate::examples::{DataArg, Examples, Standard};
 use crate::graph::Options;
@@ -11,7 +10,6 @@ use crate::model::{Model, initialise, initialised};
 use crate::params::Params;
 use crate::supervised::{PROJECTOR, Supervised};
 use crate::teacher::Answers;
-use crate::tokenizer;
 use crate::trainer::{Outcome, Trainer};
 use clap::Args;
 use std::path::PathBuf;
@@ -20,6 +18,7 @@ use tailtune_tools::export::{Tensor, write_model};
 use tailtune_tools::float_model::{ActivationFn, FloatModel};
 use tailtune_tools::import::{names, read_model};
 use tailtune_tools::synthetic;
+use tailtune_tools::text::{Corpus, tokenizer};
 
 /// Train an encoder from random weights: supervised, by masked frames, or by masked words and next sentences
 #[derive(Debug, Args)]

@@ -5,8 +5,10 @@ mod common;
 
 use common::{trained, trainer};
 use std::fmt::Write;
+use tailtune_tools::evaluation::text::{PretrainingHeads, evaluate};
 use tailtune_tools::import::read_model;
 use tailtune_tools::synthetic::Random;
+use tailtune_tools::text::{Corpus, Shape, Text};
 use tokenizers::Tokenizer;
 
 /// Documents of few words whose sentences count on: the next sentence can be told.
@@ -87,6 +89,29 @@ fn masked_words_and_next_sentences() {
     let vocab = tokenizer.get_vocab_size(true);
     assert_eq!(model.parameters() > vocab * 32, model.labels.is_empty());
     assert_eq!(tokenizer.token_to_id("[MASK]"), Some(4));
+    // `tailtune eval` finds on text what the trainer found on what it held out.
+    std::fs::write(at("other.txt"), corpus()).unwrap();
+    let heads = PretrainingHeads::read(&at("model"), &model)
+        .unwrap()
+        .unwrap();
+    let read = Corpus::read(&[at("other.txt")]).unwrap();
+    let pairs = Text::new(&read, &tokenizer).unwrap();
+    let shape = Shape {
+        seq_len: model.config.max_input_len(),
+        vocab_size: vocab as u32,
+    };
+    let report = evaluate(&model, &heads, &pairs, shape, 1, &|| ());
+    assert_eq!(report.n, 120 * 5);
+    assert!(report.pieces >= 600, "{report:?}");
+    assert!(
+        (report.mlm_loss - value("held_out_mlm_loss")).abs() < 0.15,
+        "{report:?} {last}"
+    );
+    assert!(
+        (report.nsp_accuracy - value("held_out_nsp_accuracy")).abs() < 0.1,
+        "{report:?} {last}"
+    );
+    assert!((report.mlm_perplexity.ln() - report.mlm_loss).abs() < 1e-9);
     let bytes = std::fs::read(at("model/model.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     assert_eq!(file.tensor("mlm.bias").unwrap().shape(), [vocab]);

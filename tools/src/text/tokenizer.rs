@@ -1,10 +1,9 @@
 //! A WordPiece tokenizer as BERT uses it (lower case, accents stripped, words and punctuation
 //! parted), trained on the corpus and written as tokenizer.json.
 
-use crate::corpus::Corpus;
-use crate::error::TrainError;
+use super::{Corpus, TextError};
+use crate::export::write_whole;
 use std::path::Path;
-use tailtune_tools::export::write_whole;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
 use tokenizers::normalizers::BertNormalizer;
@@ -17,9 +16,9 @@ pub const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 /// Trains a tokenizer of at most `vocab_size` pieces.
 ///
 /// # Errors
-/// [`TrainError::Tokenizer`].
-pub fn train(corpus: &Corpus, vocab_size: u32) -> Result<Tokenizer, TrainError> {
-    let fail = |e: tokenizers::Error| TrainError::Tokenizer(e.to_string());
+/// [`TextError::Tokenizer`].
+pub fn train(corpus: &Corpus, vocab_size: u32) -> Result<Tokenizer, TextError> {
+    let fail = |e: tokenizers::Error| TextError::Tokenizer(e.to_string());
     let model = WordPiece::builder()
         .unk_token("[UNK]".into())
         .build()
@@ -40,23 +39,33 @@ pub fn train(corpus: &Corpus, vocab_size: u32) -> Result<Tokenizer, TrainError> 
     Ok(tokenizer)
 }
 
+/// Reads the tokenizer.json of a model directory.
+///
+/// # Errors
+/// [`TextError::Tokenizer`] names the file.
+pub fn read(dir: &Path) -> Result<Tokenizer, TextError> {
+    let path = dir.join("tokenizer.json");
+    Tokenizer::from_file(&path)
+        .map_err(|e| TextError::Tokenizer(format!("{}: {e}", path.display())))
+}
+
 /// Writes tokenizer.json into `dir`.
 ///
 /// # Errors
-/// [`TrainError`] names the file.
-pub fn write(tokenizer: &Tokenizer, dir: &Path) -> Result<(), TrainError> {
+/// [`TextError`] names the file.
+pub fn write(tokenizer: &Tokenizer, dir: &Path) -> Result<(), TextError> {
     let text = tokenizer
         .to_string(true)
-        .map_err(|e| TrainError::Tokenizer(e.to_string()))?;
+        .map_err(|e| TextError::Tokenizer(e.to_string()))?;
     Ok(write_whole(&dir.join("tokenizer.json"), text.as_bytes())?)
 }
 
 /// Returns the ids of a sentence, without special tokens.
 ///
 /// # Errors
-/// [`TrainError::Tokenizer`].
-pub fn ids(tokenizer: &Tokenizer, sentence: &str) -> Result<Vec<u32>, TrainError> {
+/// [`TextError::Tokenizer`].
+pub fn ids(tokenizer: &Tokenizer, sentence: &str) -> Result<Vec<u32>, TextError> {
     let encoding = tokenizer.encode(sentence, false);
-    let encoding = encoding.map_err(|e| TrainError::Tokenizer(e.to_string()))?;
+    let encoding = encoding.map_err(|e| TextError::Tokenizer(e.to_string()))?;
     Ok(encoding.get_ids().to_vec())
 }

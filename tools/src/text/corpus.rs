@@ -1,6 +1,6 @@
 //! Text to pretrain on: files of one sentence a line, with an empty line between documents.
 
-use crate::error::TrainError;
+use super::TextError;
 use std::path::PathBuf;
 
 /// Documents of sentences.
@@ -13,11 +13,11 @@ impl Corpus {
     /// Reads files one after the other; the end of a file ends a document.
     ///
     /// # Errors
-    /// [`TrainError`] names the file, or says that there is too little to learn from.
-    pub fn read(paths: &[PathBuf]) -> Result<Self, TrainError> {
+    /// [`TextError`] names the file, or says that there is too little to learn from.
+    pub fn read(paths: &[PathBuf]) -> Result<Self, TextError> {
         let mut documents = Vec::new();
         for path in paths {
-            let text = std::fs::read_to_string(path).map_err(|source| TrainError::Io {
+            let text = std::fs::read_to_string(path).map_err(|source| TextError::Io {
                 path: path.clone(),
                 source,
             })?;
@@ -25,7 +25,7 @@ impl Corpus {
         }
         let corpus = Self { documents };
         if corpus.sentences() < 16 {
-            return Err(TrainError::Unfit(format!(
+            return Err(TextError::Unfit(format!(
                 "{} sentences, expected at least 16: give text files of one sentence a line, an empty line between documents",
                 corpus.sentences()
             )));

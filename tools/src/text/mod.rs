@@ -1,0 +1,34 @@
+//! Text: sentences, pieces, and pairs with hidden pieces to pretrain on and to evaluate.
+
+mod corpus;
+mod pairs;
+pub mod tokenizer;
+
+pub use corpus::Corpus;
+pub use pairs::{Sequence, Shape, Text};
+
+use crate::export::ExportError;
+use std::path::PathBuf;
+
+/// Why text could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextError {
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is too little text.
+    #[error("{0}")]
+    Unfit(String),
+    /// The tokenizer cannot be trained, read or used.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// The tokenizer cannot be written.
+    #[error(transparent)]
+    Write(#[from] ExportError),
+}
