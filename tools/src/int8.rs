@@ -2,6 +2,7 @@
 
 use crate::image_file::{self, ImageFileError};
 use crate::image_writer::AlignedBytes;
+use crate::reference::ModelInput;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use tailtune::image::{Image, ImageError, ModelConfig};
@@ -50,6 +51,36 @@ pub struct Int8Output {
     pub pooled: Vec<i8>,
     /// int16 `[n_classes]`.
     pub logits: Vec<i16>,
+}
+
+/// An input as the runtime takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Int8Input {
+    /// int8 `[n, n_features]`.
+    Frames(Vec<i8>),
+    /// Ids and segments.
+    Tokens(Vec<u32>, Vec<u8>),
+}
+
+/// What can be given to the runtime.
+pub trait AsInput: Sync {
+    /// Returns it as the runtime takes it.
+    fn as_input(&self) -> Input<'_>;
+}
+
+impl AsInput for Vec<i8> {
+    fn as_input(&self) -> Input<'_> {
+        Input::Frames(self)
+    }
+}
+
+impl AsInput for Int8Input {
+    fn as_input(&self) -> Input<'_> {
+        match self {
+            Self::Frames(frames) => Input::Frames(frames),
+            Self::Tokens(ids, segments) => Input::Tokens { ids, segments },
+        }
+    }
 }
 
 /// An image in memory, aligned as on a board and checked.
@@ -119,23 +150,32 @@ impl Int8Model {
     /// [`Int8Error::Input`] names the input.
     pub fn quantize(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<i8>>, Int8Error> {
         let image = self.image();
-        let one = |(index, frames): (usize, &Vec<f32>)| {
-            let mut q = vec![0i8; frames.len()];
-            match quantize_frames(&image, frames, &mut q) {
-                Ok(()) => Ok(q),
-                Err(source) => Err(Int8Error::Input { index, source }),
+        let one = |(index, frames): (usize, &Vec<f32>)| quantized(&image, index, frames);
+        inputs.par_iter().enumerate().map(one).collect()
+    }
+
+    /// Makes inputs what the runtime takes: frames are quantized, tokens stay.
+    ///
+    /// # Errors
+    /// [`Int8Error::Input`] names the input.
+    pub fn prepare(&self, inputs: &[ModelInput]) -> Result<Vec<Int8Input>, Int8Error> {
+        let image = self.image();
+        let one = |(index, input): (usize, &ModelInput)| match input {
+            ModelInput::Frames(frames) => quantized(&image, index, frames).map(Int8Input::Frames),
+            ModelInput::Tokens(ids, segments) => {
+                Ok(Int8Input::Tokens(ids.clone(), segments.clone()))
             }
         };
         inputs.par_iter().enumerate().map(one).collect()
     }
 
-    /// Runs the encoder and the head on quantized frames, on all cores; `done` is called after each.
+    /// Runs the encoder and the head on every input, on all cores; `done` is called after each.
     ///
     /// # Errors
     /// [`Int8Error`].
-    pub fn run(
+    pub fn run<T: AsInput>(
         &self,
-        inputs: &[Vec<i8>],
+        inputs: &[T],
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Int8Output>, Int8Error> {
         let image = self.image();
@@ -145,11 +185,11 @@ impl Int8Model {
         inputs
             .par_iter()
             .enumerate()
-            .map_init(arena, |arena, (index, frames)| {
+            .map_init(arena, |arena, (index, input)| {
                 let mut encoder = Encoder::new(&image, &mut arena.as_mut_bytes()[..needed])
                     .map_err(Int8Error::Encoder)?;
                 let features = encoder
-                    .forward(Input::Frames(frames))
+                    .forward(input.as_input())
                     .map_err(|source| Int8Error::Input { index, source })?;
                 let mut logits = vec![0i16; head.map_or(0, |h| h.n_classes())];
                 if let Some(head) = &head {
@@ -166,20 +206,28 @@ impl Int8Model {
 }
 
 impl Int8Model {
-    /// Returns the real logits `[n_classes]` of each input of frames f32; empty without a head.
+    /// Returns the real logits `[n_classes]` of each input; empty without a head.
     ///
     /// # Errors
     /// [`Int8Error`].
     pub fn logits(
         &self,
-        inputs: &[Vec<f32>],
+        inputs: &[ModelInput],
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Vec<f32>>, Int8Error> {
         let image = self.image();
         let scale = Head::new(&image).map_or(0.0, |head| head.logit_scale());
-        let outputs = self.run(&self.quantize(inputs)?, done)?;
+        let outputs = self.run(&self.prepare(inputs)?, done)?;
         let real = |o: Int8Output| o.logits.iter().map(|&l| f32::from(l) * scale).collect();
         Ok(outputs.into_iter().map(real).collect())
+    }
+}
+
+fn quantized(image: &Image<'_>, index: usize, frames: &[f32]) -> Result<Vec<i8>, Int8Error> {
+    let mut q = vec![0i8; frames.len()];
+    match quantize_frames(image, frames, &mut q) {
+        Ok(()) => Ok(q),
+        Err(source) => Err(Int8Error::Input { index, source }),
     }
 }
 

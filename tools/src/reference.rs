@@ -85,6 +85,30 @@ pub enum FloatInput<'a> {
     },
 }
 
+/// An input that owns what it reads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ModelInput {
+    /// `[n, n_features]`.
+    Frames(Vec<f32>),
+    /// Ids `[n]`; segment ids `[n]`, or none where the model has no segments.
+    Tokens(Vec<u32>, Vec<u8>),
+}
+
+impl ModelInput {
+    /// Returns the inputs of a model of frames.
+    pub fn frames(clips: Vec<Vec<f32>>) -> Vec<Self> {
+        clips.into_iter().map(Self::Frames).collect()
+    }
+
+    /// Returns the input as the reference takes it.
+    pub fn float(&self) -> FloatInput<'_> {
+        match self {
+            Self::Frames(frames) => FloatInput::Frames(frames),
+            Self::Tokens(ids, segments) => FloatInput::Tokens { ids, segments },
+        }
+    }
+}
+
 /// What the float model gives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {

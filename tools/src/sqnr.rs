@@ -2,11 +2,11 @@
 //! runtime.
 
 use crate::float_model::FloatModel;
-use crate::int8::{Int8Error, Int8Model};
-use crate::reference::{FloatInput, Probe, Site, forward};
+use crate::int8::{AsInput, Int8Error, Int8Model};
+use crate::reference::{ModelInput, Probe, Site, forward};
 use serde::Serialize;
 use tailtune::image::{NO_LAYER, NormOrder, Pooling, TensorKind};
-use tailtune::model::{Encoder, Head, Input, arena_bytes};
+use tailtune::model::{Encoder, Head, arena_bytes};
 use zerocopy::IntoBytes;
 
 /// The noise after one part of the model.
@@ -59,14 +59,14 @@ impl Probe for Stream {
     }
 }
 
-/// Compares the int8 model with the float one on frames f32.
+/// Compares the int8 model with the float one on these inputs.
 ///
 /// # Errors
 /// [`Int8Error`].
 pub fn measure(
     model: &FloatModel,
     int8: &Int8Model,
-    clips: &[Vec<f32>],
+    inputs: &[ModelInput],
 ) -> Result<Vec<Noise>, Int8Error> {
     let image = int8.image();
     let config = *image.config();
@@ -83,11 +83,11 @@ pub fn measure(
     };
     let mut stream = vec![Sums::default(); n + 1];
     let (mut pooled, mut logits) = (Sums::default(), Sums::default());
-    for (index, (frames, q)) in clips.iter().zip(int8.quantize(clips)?).enumerate() {
+    for (index, (float, q)) in inputs.iter().zip(int8.prepare(inputs)?).enumerate() {
         let mut exact = Stream::default();
-        let output = forward(model, FloatInput::Frames(frames), &mut exact);
+        let output = forward(model, float.float(), &mut exact);
         let input = |source| Int8Error::Input { index, source };
-        let mut run = encoder.begin(Input::Frames(&q)).map_err(input)?;
+        let mut run = encoder.begin(q.as_input()).map_err(input)?;
         let mut done = None;
         // When a block is done, the residual stream holds its output until the next step.
         while run.step() {

@@ -3,7 +3,7 @@
 
 use crate::float_model::{ActivationFn, Embedding, FloatModel, Layer, Linear, Norm};
 use crate::quantize::{QuantizeError, Quantized, calibrate::Calibration, quantize};
-use crate::reference::{FloatInput, forward};
+use crate::reference::{ModelInput, forward};
 use tailtune::image::{Activation, InputKind, ModelConfig};
 
 /// A small deterministic generator (xorshift64*, Vigna 2016): not for secrets.
@@ -60,25 +60,6 @@ impl Random {
             gain,
             bias: self.vec(d, 0.1),
             eps: 1e-6,
-        }
-    }
-}
-
-/// An input of a synthetic model.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SyntheticInput {
-    /// `[n, n_features]`.
-    Frames(Vec<f32>),
-    /// Ids and segments.
-    Tokens(Vec<u32>, Vec<u8>),
-}
-
-impl SyntheticInput {
-    /// Returns the input as the reference takes it.
-    pub fn float(&self) -> FloatInput<'_> {
-        match self {
-            Self::Frames(frames) => FloatInput::Frames(frames),
-            Self::Tokens(ids, segments) => FloatInput::Tokens { ids, segments },
         }
     }
 }
@@ -145,17 +126,17 @@ fn column_size(column: usize) -> f32 {
 }
 
 /// Returns a random input of `len` tokens or frames.
-pub fn input(config: &ModelConfig, len: usize, r: &mut Random) -> SyntheticInput {
+pub fn input(config: &ModelConfig, len: usize, r: &mut Random) -> ModelInput {
     match config.input {
         InputKind::Patches { .. } => {
             let n = config.input.frames().map_or(0, |(_, n)| n);
             let byte = |r: &mut Random| r.below(256) as f32 / 255.0;
-            SyntheticInput::Frames((0..len * n).map(|_| byte(r)).collect())
+            ModelInput::Frames((0..len * n).map(|_| byte(r)).collect())
         }
         InputKind::Frames { n_features, .. } => {
             let n = usize::from(n_features);
             let value = |i: usize, r: &mut Random| r.normal() * column_size(i % n);
-            SyntheticInput::Frames((0..len * n).map(|i| value(i, r)).collect())
+            ModelInput::Frames((0..len * n).map(|i| value(i, r)).collect())
         }
         InputKind::Tokens {
             vocab_size,
@@ -168,7 +149,7 @@ pub fn input(config: &ModelConfig, len: usize, r: &mut Random) -> SyntheticInput
             } else {
                 Vec::new()
             };
-            SyntheticInput::Tokens(ids, segments)
+            ModelInput::Tokens(ids, segments)
         }
     }
 }

@@ -6,8 +6,9 @@ use tailtune::model::{
     Encoder, EncoderError, Features, Head, Input, InputError, arena_bytes, quantize_frames,
 };
 use tailtune_tools::image_writer::AlignedBytes;
+use tailtune_tools::reference::ModelInput;
 use tailtune_tools::reference::forward;
-use tailtune_tools::synthetic::{self, Random, SyntheticInput};
+use tailtune_tools::synthetic::{self, Random};
 
 const BASE: ModelConfig = ModelConfig {
     n_layers: 2,
@@ -120,13 +121,13 @@ fn image(
 
 struct Owned {
     frames: Vec<i8>,
-    input: SyntheticInput,
+    input: ModelInput,
 }
 
 impl Owned {
-    fn new(image: &Image<'_>, input: SyntheticInput) -> Self {
+    fn new(image: &Image<'_>, input: ModelInput) -> Self {
         let mut frames = Vec::new();
-        if let SyntheticInput::Frames(x) = &input {
+        if let ModelInput::Frames(x) = &input {
             frames.resize(x.len(), 0);
             quantize_frames(image, x, &mut frames).expect("finite frames");
         }
@@ -135,8 +136,8 @@ impl Owned {
 
     fn get(&self) -> Input<'_> {
         match &self.input {
-            SyntheticInput::Frames(_) => Input::Frames(&self.frames),
-            SyntheticInput::Tokens(ids, segments) => Input::Tokens { ids, segments },
+            ModelInput::Frames(_) => Input::Frames(&self.frames),
+            ModelInput::Tokens(ids, segments) => Input::Tokens { ids, segments },
         }
     }
 }

@@ -4,8 +4,8 @@
 use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
 use tailtune_tools::int8::Int8Model;
 use tailtune_tools::quantize::fake::{FakeError, FakeQuantized};
-use tailtune_tools::reference::{FloatInput, forward};
-use tailtune_tools::synthetic::{self, Random, SyntheticInput};
+use tailtune_tools::reference::{ModelInput, forward};
+use tailtune_tools::synthetic::{self, Random};
 
 const POST: ModelConfig = ModelConfig {
     n_layers: 2,
@@ -35,6 +35,18 @@ const PRE: ModelConfig = ModelConfig {
     ..POST
 };
 
+const TOKENS: ModelConfig = ModelConfig {
+    input: InputKind::Tokens {
+        vocab_size: 40,
+        n_segments: 2,
+    },
+    seq_len: 10,
+    class_token: false,
+    pooling: Pooling::First,
+    embed_norm: true,
+    ..POST
+};
+
 /// Signal to noise ratio in dB.
 fn sqnr(exact: &[f32], found: &[f32]) -> f64 {
     let square = |x: f32| f64::from(x).powi(2);
@@ -46,24 +58,20 @@ fn sqnr(exact: &[f32], found: &[f32]) -> f64 {
 /// Int8's logits lie closer to the fake-quantized ones than to float's.
 #[test]
 fn integer_arithmetic_adds_little_to_the_grid() {
-    for (name, config) in [("post", POST), ("pre", PRE)] {
+    for (name, config) in [("post", POST), ("pre", PRE), ("tokens", TOKENS)] {
         let model = synthetic::model(&config, 3);
         let quantized = synthetic::quantized(&model, 200, 4).unwrap();
         let int8 = Int8Model::new(quantized.writer.finish().unwrap()).unwrap();
         let fake = FakeQuantized::new(&model, &int8.image()).unwrap();
         let r = &mut Random::new(9);
-        let clips: Vec<Vec<f32>> = (0..64)
-            .map(|_| match synthetic::input(&config, 10, r) {
-                SyntheticInput::Frames(x) => x,
-                SyntheticInput::Tokens(..) => unreachable!("the models read frames"),
-            })
-            .collect();
+        let input = |_| synthetic::input(&config, config.max_input_len(), r);
+        let clips: Vec<ModelInput> = (0..64).map(input).collect();
         let found = int8.logits(&clips, &|| ()).unwrap().concat();
-        let all = |one: &dyn Fn(&[f32]) -> Vec<f32>| -> Vec<f32> {
-            clips.iter().flat_map(|c| one(c)).collect()
+        let all = |one: &dyn Fn(&ModelInput) -> Vec<f32>| -> Vec<f32> {
+            clips.iter().flat_map(one).collect()
         };
-        let float = all(&|c| forward(&model, FloatInput::Frames(c), &mut ()).logits);
-        let faked = all(&|c| fake.forward(FloatInput::Frames(c)).logits);
+        let float = all(&|c| forward(&model, c.float(), &mut ()).logits);
+        let faked = all(&|c| fake.forward(c.float()).logits);
         let (grid, arithmetic) = (sqnr(&float, &faked), sqnr(&faked, &found));
         let whole = sqnr(&float, &found);
         println!(

@@ -16,7 +16,7 @@ use tailtune_tools::import::read_model;
 use tailtune_tools::int8::Int8Model;
 use tailtune_tools::metrics::{accuracy, agreement};
 use tailtune_tools::quantize::fake::FakeQuantized;
-use tailtune_tools::reference::{FloatInput, forward};
+use tailtune_tools::reference::{FloatInput, ModelInput, forward};
 use tailtune_tools::testing::shared;
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
@@ -112,7 +112,9 @@ fn image(dir: &Path) -> &'static Int8Model {
             .unwrap();
         clips.push(front_end.silence());
         let board = board::find("qemu-mps2-an386").unwrap();
-        quantized(&model, &clips, &board).unwrap().0
+        quantized(&model, &ModelInput::frames(clips), &board)
+            .unwrap()
+            .0
     })
 }
 
@@ -154,7 +156,7 @@ fn int8_is_as_accurate_as_float() {
     let mut data = Dataset::open(&data).unwrap();
     data.silence_zeros();
     let front_end = FrontEnd::new(model.front_end.as_ref().unwrap()).unwrap();
-    let clips = data.features(Some(&front_end)).unwrap();
+    let clips = ModelInput::frames(data.features(Some(&front_end)).unwrap());
     let class = |label: &String| model.labels.iter().position(|l| l == label);
     let truth: Vec<Option<usize>> = data.samples.iter().map(|s| class(&s.label)).collect();
     let (float, int8) = (
@@ -212,10 +214,10 @@ fn fake_quantized_kwt1_lies_between_float_and_int8() {
     let model = read_model(&dir).unwrap();
     let int8 = image(&dir);
     let fake = FakeQuantized::new(&model, &int8.image()).unwrap();
-    let clips = parity_features(&dir);
+    let clips = ModelInput::frames(parity_features(&dir));
     let found = int8.logits(&clips, &|| ()).unwrap().concat();
     let all = |one: &dyn Fn(FloatInput<'_>) -> Vec<f32>| -> Vec<f32> {
-        let each = clips.iter().flat_map(|c| one(FloatInput::Frames(c)));
+        let each = clips.iter().flat_map(|c| one(c.float()));
         each.collect()
     };
     let float = all(&|c| forward(&model, c, &mut ()).logits);

@@ -13,7 +13,8 @@ use tailtune_tools::emulator::{
     Emulator, EmulatorError, JobRequest, JobSample, infer_results, outcome,
 };
 use tailtune_tools::int8::Int8Model;
-use tailtune_tools::synthetic::{self, Random, SyntheticInput};
+use tailtune_tools::reference::ModelInput;
+use tailtune_tools::synthetic::{self, Random};
 
 const CONFIG: ModelConfig = ModelConfig {
     n_layers: 2,
@@ -52,8 +53,8 @@ fn model(config: &ModelConfig, seed: u64) -> Int8Model {
 fn inputs(int8: &Int8Model, n: usize, classes: usize, seed: u64) -> Vec<Vec<i8>> {
     let config = int8.config();
     let frames = |r: &mut Random| match synthetic::input(&config, config.max_input_len(), r) {
-        SyntheticInput::Frames(frames) => frames,
-        SyntheticInput::Tokens(..) => panic!("the test's models read frames"),
+        ModelInput::Frames(frames) => frames,
+        ModelInput::Tokens(..) => panic!("the test's models read frames"),
     };
     let centres: Vec<_> = (0..classes)
         .map(|c| frames(&mut Random::new(1000 + c as u64)))

@@ -1,10 +1,9 @@
 //! `tailtune adapt`: tail tuning on the host, or the same on the emulated board.
 
-use super::source::{self, Silence};
+use super::source::{self, Reader, Silence};
 use super::terminal::{percent, print, print_json, progress};
 use super::{CommandError, wrong_call};
 use crate::adapt::{Adapted, Sample, adapt};
-use crate::audio::FrontEnd;
 use crate::board::{self, Board};
 use crate::data::Dataset;
 use crate::int8::Int8Model;
@@ -27,6 +26,9 @@ pub struct Adapt {
     /// What to measure on; samples that were learned from are left out
     #[arg(long, value_name = "DATA")]
     test: PathBuf,
+    /// For an image of a text model: the directory of its tokenizer.json
+    #[arg(long, value_name = "MODEL_DIR")]
+    tokenizer: Option<PathBuf>,
     /// How to tune
     #[arg(long, value_enum, default_value = "softmax")]
     method: MethodName,
@@ -101,7 +103,11 @@ impl Adapt {
             return super::on_board::write_job(board, path, &int8, &train, &test, &schedule);
         }
         let adapted = match &self.board {
-            None => adapt(&int8, &run(&int8, &train)?, &run(&int8, &test)?, &schedule)?,
+            None => {
+                let reader = Reader::of_image(&int8.image(), self.tokenizer.as_deref())?;
+                let run = |data| run(&int8, &reader, data);
+                adapt(&int8, &run(&train)?, &run(&test)?, &schedule)?
+            }
             Some(board) => super::on_board::adapt(board, &int8, &train, &test, &schedule)?,
         };
         if let Some(path) = &self.tail {
@@ -184,10 +190,8 @@ impl Adapt {
 }
 
 /// Runs the encoder over a dataset.
-fn run(int8: &Int8Model, data: &Dataset) -> Result<Vec<Sample>, CommandError> {
-    let front_end = FrontEnd::of(&int8.image());
-    let clips = source::features(data, front_end.as_ref(), &int8.config())?;
-    let inputs = int8.quantize(&clips)?;
+fn run(int8: &Int8Model, reader: &Reader, data: &Dataset) -> Result<Vec<Sample>, CommandError> {
+    let inputs = int8.prepare(&reader.read(data)?)?;
     let bar = progress("int8, clips", inputs.len());
     let outputs = int8.run(&inputs, &|| bar.inc(1))?;
     bar.finish_and_clear();

@@ -1,6 +1,6 @@
 //! `tailtune convert`: pretrained weights → calibrated, quantized, checked flash image.
 
-use super::source::{self, Silence};
+use super::source::{self, Reader, Silence};
 use super::terminal::{kib, percent, print, print_json, progress, table};
 use super::{CommandError, eval, wrong_call};
 use crate::audio::FrontEnd;
@@ -10,7 +10,7 @@ use crate::import::read_model;
 use crate::int8::Int8Model;
 use crate::output::{Placement, write_image};
 use crate::quantize::{Quantized, calibrate::Calibration, quantize};
-use crate::reference::{FloatInput, forward};
+use crate::reference::{ModelInput, forward};
 use crate::sqnr::{self, Noise};
 use clap::Args;
 use serde_json::json;
@@ -25,7 +25,8 @@ pub struct Convert {
     /// The board (see `tailtune boards`)
     #[arg(long, value_parser = board::find)]
     board: Board,
-    /// Data to calibrate on: a folder with one sub-folder a class, a CSV manifest, or safetensors
+    /// Data to calibrate on: a folder with one sub-folder a class, a CSV manifest of files or of
+    /// texts, or safetensors
     #[arg(long, value_name = "DATA")]
     calibrate: PathBuf,
     /// The image to write: .bin, .hex, .uf2 or .elf
@@ -56,15 +57,10 @@ impl Convert {
             model.parameters()
         );
         let data = source::open(&self.calibrate, None, Silence::Clips)?;
-        let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
-        let mut clips = source::features(&data, front_end.as_ref(), &model.config)?;
-        if let Some(front_end) = &front_end {
-            // Silence is what a microphone hears most: calibration must have seen it.
-            clips.push(front_end.silence());
-        }
+        let clips = Reader::of_model(&self.model, &model)?.read_to_calibrate(&data)?;
         let (int8, quantized) = quantized(&model, &clips, board)?;
         let step = clips.len().div_ceil(NOISE_CLIPS).max(1);
-        let few: Vec<Vec<f32>> = clips.iter().step_by(step).cloned().collect();
+        let few: Vec<ModelInput> = clips.iter().step_by(step).cloned().collect();
         let noise = sqnr::measure(&model, &int8, &few)?;
         let agreement = eval::agreement_on(&model, &int8, &clips)?;
         write_image(&self.output, int8.bytes(), &place)?;
@@ -136,10 +132,10 @@ impl Convert {
     }
 }
 
-/// Calibrates and quantizes a model of frames.
+/// Calibrates and quantizes a model.
 pub fn quantized(
     model: &FloatModel,
-    clips: &[Vec<f32>],
+    clips: &[ModelInput],
     board: &Board,
 ) -> Result<(Int8Model, Quantized), CommandError> {
     quantized_for(model, clips, &board.name)
@@ -148,13 +144,13 @@ pub fn quantized(
 /// As [`quantized`], for a board of this name, or for none that matters.
 pub fn quantized_for(
     model: &FloatModel,
-    clips: &[Vec<f32>],
+    clips: &[ModelInput],
     board: &str,
 ) -> Result<(Int8Model, Quantized), CommandError> {
     let bar = progress("calibrating, clips", clips.len());
     let mut calibration = Calibration::default();
     for clip in clips {
-        forward(model, FloatInput::Frames(clip), &mut calibration);
+        forward(model, clip.float(), &mut calibration);
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -2,10 +2,9 @@
 //! emulated board, reset it, and see that it remembers.
 
 use super::on_board::{self, Material};
-use super::source::{self, Silence};
+use super::source::{self, Reader, Silence};
 use super::terminal::{kib, percent, print, print_json, table};
 use super::{CommandError, convert};
-use crate::audio::FrontEnd;
 use crate::board;
 use crate::data::Dataset;
 use crate::emulator::Emulator;
@@ -78,10 +77,8 @@ impl Demo {
         eprintln!("[2/6] {} → int8 image", self.model.display());
         let board = board::find(BOARD)?;
         let model = read_model(&self.model)?;
-        let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
         let calibration = Dataset::open(&self.calibrate)?;
-        let mut clips = source::features(&calibration, front_end.as_ref(), &model.config)?;
-        clips.extend(front_end.as_ref().map(FrontEnd::silence));
+        let clips = Reader::of_model(&self.model, &model)?.read_to_calibrate(&calibration)?;
         let (int8, _) = convert::quantized(&model, &clips, &board)?;
         let work = tempfile::Builder::new()
             .prefix("tailtune-demo-")

@@ -1,10 +1,9 @@
 //! `tailtune eval`: a model directory or an image on labelled data, in float, on the image's grids
 //! and in int8.
 
-use super::source::{self, Silence};
+use super::source::{self, Reader, Silence};
 use super::terminal::{percent, print, print_json, progress, table};
 use super::{CommandError, convert, wrong_call};
-use crate::audio::FrontEnd;
 use crate::evaluation::text::{self, PretrainingHeads};
 use crate::evaluation::{Column, Evaluation, html};
 use crate::float_model::FloatModel;
@@ -13,7 +12,7 @@ use crate::int8::{Int8Model, argmax};
 use crate::metrics;
 use crate::output::write_whole;
 use crate::quantize::fake::FakeQuantized;
-use crate::reference::{FloatInput, forward};
+use crate::reference::{ModelInput, forward};
 use crate::text::{Corpus, Shape, Text, tokenizer};
 use clap::Args;
 use rayon::prelude::*;
@@ -36,6 +35,10 @@ pub struct Eval {
     /// For a model directory: data to calibrate on, for its fake-quantized and int8 columns
     #[arg(long, value_name = "DATA", conflicts_with = "reference")]
     calibrate: Option<PathBuf>,
+    /// For an image of a text model: the directory of its tokenizer.json, if it is not that of
+    /// --reference
+    #[arg(long, value_name = "MODEL_DIR")]
+    tokenizer: Option<PathBuf>,
     /// Only the samples of this speaker (a manifest's third column)
     #[arg(long)]
     speaker: Option<String>,
@@ -58,8 +61,7 @@ struct Subjects {
     float: Option<FloatModel>,
     int8: Option<Int8Model>,
     labels: Vec<String>,
-    config: ModelConfig,
-    front_end: Option<FrontEnd>,
+    reader: Reader,
 }
 
 impl Eval {
@@ -77,7 +79,7 @@ impl Eval {
         }
         let mut data = source::open(&self.data, self.speaker.as_deref(), self.silence)?;
         data.name_classes(&subjects.labels);
-        let clips = source::features(&data, subjects.front_end.as_ref(), &subjects.config)?;
+        let clips = subjects.reader.read(&data)?;
         let truth = source::classes(&data, &subjects.labels);
         let unknown = truth.iter().filter(|t| t.is_none()).count();
         if unknown > 0 {
@@ -169,11 +171,11 @@ impl Eval {
             Some(dir) => Some(self.reference_of(dir, &labels, image.config())?),
             None => None,
         };
+        let tokenizer = self.tokenizer.as_deref().or(self.reference.as_deref());
         Ok(Subjects {
             float,
             labels,
-            config: *image.config(),
-            front_end: FrontEnd::of(&image),
+            reader: Reader::of_image(&image, tokenizer)?,
             int8: Some(int8.clone()),
         })
     }
@@ -185,21 +187,18 @@ impl Eval {
             ));
         }
         let model = read_model(&self.subject)?;
-        let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
+        let reader = Reader::of_model(&self.subject, &model)?;
         let int8 = match &self.calibrate {
             Some(path) => {
                 let data = source::open(path, None, Silence::Clips)?;
-                let mut clips = source::features(&data, front_end.as_ref(), &model.config)?;
-                // As `convert` does.
-                clips.extend(front_end.as_ref().map(FrontEnd::silence));
+                let clips = reader.read_to_calibrate(&data)?;
                 Some(convert::quantized_for(&model, &clips, "none")?.0)
             }
             None => None,
         };
         Ok(Subjects {
             labels: model.labels.clone(),
-            config: model.config,
-            front_end,
+            reader,
             int8,
             float: Some(model),
         })
@@ -227,18 +226,18 @@ impl Eval {
 impl Subjects {
     fn evaluate(
         &self,
-        clips: &[Vec<f32>],
+        clips: &[ModelInput],
         truth: &[Option<usize>],
     ) -> Result<Evaluation, CommandError> {
         let column = |name, logits: &[Vec<f32>]| Column::new(name, &self.labels, truth, logits);
         let mut columns = Vec::new();
         if let Some(model) = &self.float {
-            let one = |c: &[f32]| forward(model, FloatInput::Frames(c), &mut ()).logits;
+            let one = |c: &ModelInput| forward(model, c.float(), &mut ()).logits;
             columns.push(column("float", &each("float reference, clips", clips, one)));
         }
         if let (Some(model), Some(int8)) = (&self.float, &self.int8) {
             let fake = FakeQuantized::new(model, &int8.image())?;
-            let one = |c: &[f32]| fake.forward(FloatInput::Frames(c)).logits;
+            let one = |c: &ModelInput| fake.forward(c.float()).logits;
             columns.push(column(
                 "fake_quantized",
                 &each("fake-quantized, clips", clips, one),
@@ -257,9 +256,13 @@ impl Subjects {
     }
 }
 
-fn each(what: &str, clips: &[Vec<f32>], one: impl Fn(&[f32]) -> Vec<f32> + Sync) -> Vec<Vec<f32>> {
+fn each(
+    what: &str,
+    clips: &[ModelInput],
+    one: impl Fn(&ModelInput) -> Vec<f32> + Sync,
+) -> Vec<Vec<f32>> {
     let bar = progress(what, clips.len());
-    let counted = |clip: &Vec<f32>| {
+    let counted = |clip: &ModelInput| {
         let logits = one(clip);
         bar.inc(1);
         logits
@@ -332,9 +335,12 @@ fn confusion_table(labels: &[String], column: &Column) -> Result<(), CommandErro
 }
 
 /// Returns the int8 model's class of each clip.
-pub fn int8_predictions(int8: &Int8Model, clips: &[Vec<f32>]) -> Result<Vec<usize>, CommandError> {
+pub fn int8_predictions(
+    int8: &Int8Model,
+    clips: &[ModelInput],
+) -> Result<Vec<usize>, CommandError> {
     let bar = progress("int8, clips", clips.len());
-    let outputs = int8.run(&int8.quantize(clips)?, &|| bar.inc(1))?;
+    let outputs = int8.run(&int8.prepare(clips)?, &|| bar.inc(1))?;
     bar.finish_and_clear();
     Ok(outputs
         .iter()
@@ -343,10 +349,10 @@ pub fn int8_predictions(int8: &Int8Model, clips: &[Vec<f32>]) -> Result<Vec<usiz
 }
 
 /// Returns the float model's class of each clip.
-pub fn float_predictions(model: &FloatModel, clips: &[Vec<f32>]) -> Vec<usize> {
+pub fn float_predictions(model: &FloatModel, clips: &[ModelInput]) -> Vec<usize> {
     let bar = progress("float reference, clips", clips.len());
-    let one = |clip: &Vec<f32>| {
-        let output = forward(model, FloatInput::Frames(clip), &mut ());
+    let one = |clip: &ModelInput| {
+        let output = forward(model, clip.float(), &mut ());
         bar.inc(1);
         argmax(&output.logits).unwrap_or(0)
     };
@@ -359,7 +365,7 @@ pub fn float_predictions(model: &FloatModel, clips: &[Vec<f32>]) -> Vec<usize> {
 pub fn agreement_on(
     model: &FloatModel,
     int8: &Int8Model,
-    clips: &[Vec<f32>],
+    clips: &[ModelInput],
 ) -> Result<f64, CommandError> {
     if model.config.n_classes == 0 {
         return Ok(1.0);

@@ -1,18 +1,18 @@
 //! Tuning on the emulated board: what `adapt --board` and the demo share.
 
-use super::source;
+use super::source::Reader;
 use super::terminal::print;
 use super::{CommandError, wrong_call};
 use crate::adapt::Adapted;
-use crate::audio::FrontEnd;
 use crate::board::Board;
 use crate::data::Dataset;
 use crate::emulator::{Emulator, JobRequest, JobSample, outcome};
-use crate::int8::Int8Model;
+use crate::int8::{Int8Input, Int8Model};
 use crate::output::{Placement, write_image};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::Path;
+use tailtune::image::InputKind;
 use tailtune::tune::{Report, Schedule};
 use tailtune_app::job::Kind;
 use tailtune_app::outcome::Outcome;
@@ -41,10 +41,15 @@ impl Material {
         added.sort();
         added.dedup();
         classes.extend(added.iter().cloned());
-        let front_end = FrontEnd::of(&int8.image());
+        if !matches!(
+            int8.config().input,
+            InputKind::Frames { .. } | InputKind::Patches { .. }
+        ) {
+            return Err("jobs for a board carry frames, and the image reads tokens: tune on the host, without --board".into());
+        }
+        let reader = Reader::of_image(&int8.image(), None)?;
         let samples = |data: &Dataset| -> Result<Vec<JobSample>, CommandError> {
-            let inputs =
-                int8.quantize(&source::features(data, front_end.as_ref(), &int8.config())?)?;
+            let inputs = int8.prepare(&reader.read(data)?)?;
             let labels = data.samples.iter().map(|s| {
                 // A label that nobody knows is one that no class has.
                 let class = classes.iter().position(|c| *c == s.label);
@@ -54,7 +59,10 @@ impl Material {
             });
             Ok(labels
                 .zip(inputs)
-                .map(|(label, values)| JobSample { label, values })
+                .filter_map(|(label, input)| match input {
+                    Int8Input::Frames(values) => Some(JobSample { label, values }),
+                    Int8Input::Tokens(..) => None,
+                })
                 .collect())
         };
         Ok(Self {

@@ -3,9 +3,13 @@
 
 use super::CommandError;
 use crate::audio::FrontEnd;
-use crate::data::{DataError, Dataset};
+use crate::data::{self, DataError, Dataset};
+use crate::float_model::FloatModel;
+use crate::reference::ModelInput;
+use crate::text::tokenizer;
 use std::path::Path;
-use tailtune::image::ModelConfig;
+use tailtune::image::{Image, InputKind, ModelConfig};
+use tokenizers::Tokenizer;
 
 /// What `--silence` says of clips labelled `_silence_`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -28,15 +32,75 @@ pub fn open(path: &Path, speaker: Option<&str>, silence: Silence) -> Result<Data
     Ok(data)
 }
 
+/// What makes a model's inputs of samples.
+pub struct Reader {
+    config: ModelConfig,
+    front_end: Option<FrontEnd>,
+    tokenizer: Option<Tokenizer>,
+}
+
+impl Reader {
+    /// Returns the reader of the model in `dir`, with its front end or its tokenizer.
+    pub fn of_model(dir: &Path, model: &FloatModel) -> Result<Self, CommandError> {
+        Self::new(
+            model.config,
+            model.front_end.as_ref().map(FrontEnd::new).transpose()?,
+            Some(dir),
+        )
+    }
+
+    /// Returns the reader of an image; that of a text model needs the directory of its tokenizer.
+    pub fn of_image(image: &Image<'_>, tokenizer: Option<&Path>) -> Result<Self, CommandError> {
+        Self::new(*image.config(), FrontEnd::of(image), tokenizer)
+    }
+
+    fn new(
+        config: ModelConfig,
+        front_end: Option<FrontEnd>,
+        tokenizer: Option<&Path>,
+    ) -> Result<Self, CommandError> {
+        let tokenizer = match (config.input, tokenizer) {
+            (InputKind::Tokens { .. }, Some(dir)) => Some(tokenizer::read(dir)?),
+            (InputKind::Tokens { .. }, None) => {
+                let hint = "give the directory of its tokenizer.json with --tokenizer";
+                return Err(format!("the image reads tokens: {hint}").into());
+            }
+            _ => None,
+        };
+        Ok(Self {
+            config,
+            front_end,
+            tokenizer,
+        })
+    }
+
+    /// Returns an input for each sample, all of a shape that the model reads.
+    pub fn read(&self, data: &Dataset) -> Result<Vec<ModelInput>, CommandError> {
+        if let Some(tokenizer) = &self.tokenizer {
+            let read = |sample| Ok(data::tokens(sample, tokenizer, &self.config)?);
+            return data.samples.iter().map(read).collect();
+        }
+        let clips = features(data, self.front_end.as_ref(), &self.config)?;
+        Ok(ModelInput::frames(clips))
+    }
+
+    /// As [`Self::read`], with silence where the model hears sound: what a microphone hears most,
+    /// calibration must have seen.
+    pub fn read_to_calibrate(&self, data: &Dataset) -> Result<Vec<ModelInput>, CommandError> {
+        let mut inputs = self.read(data)?;
+        let silence = self.front_end.as_ref().map(FrontEnd::silence);
+        inputs.extend(silence.map(ModelInput::Frames));
+        Ok(inputs)
+    }
+}
+
 /// Returns each sample's features, all of a shape that the model reads.
-pub fn features(
+fn features(
     data: &Dataset,
     front_end: Option<&FrontEnd>,
     config: &ModelConfig,
 ) -> Result<Vec<Vec<f32>>, CommandError> {
-    let Some((rows, columns)) = config.input.frames() else {
-        return Err("the model reads token ids; this command reads frames so far".into());
-    };
+    let (rows, columns) = config.input.frames().unwrap_or((0, 1));
     let (n_frames, n_features) = (config.max_input_len() as u16, columns as u16);
     let clips = data.cut(&config.input)?.features(front_end)?;
     for (sample, clip) in data.samples.iter().zip(&clips) {

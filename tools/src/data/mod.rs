@@ -9,11 +9,14 @@ mod window;
 
 use crate::audio::{FrontEnd, WavError, centre, read_wav};
 use crate::cmd::terminal::progress;
+use crate::reference::ModelInput;
 use crate::synthetic::Random;
+use crate::text::{TextError, tokenizer};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tailtune::image::InputKind;
+use tailtune::image::{InputKind, ModelConfig};
+use tokenizers::Tokenizer;
 
 /// Why data could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +31,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// The path is none of the three forms.
-    #[error("{}: not data; give a folder with one sub-folder a class of .wav, .png, .pgm or .csv files, a .csv manifest with columns path,label,speaker, or a .safetensors file with features and labels", .0.display())]
+    #[error("{}: not data; give a folder with one sub-folder a class of .wav, .png, .pgm or .csv files, a .csv manifest with columns path,label,speaker or text,label, or a .safetensors file with features and labels", .0.display())]
     Form(PathBuf),
     /// There is nothing in it.
     #[error("{}: no samples; {hint}", path.display())]
@@ -66,6 +69,26 @@ pub enum DataError {
     NoFrontEnd {
         /// The sample.
         id: String,
+    },
+    /// Text for a model of something else.
+    #[error("{id}: it is text, and the model reads no tokens")]
+    NoText {
+        /// The sample.
+        id: String,
+    },
+    /// Something else for a model of text.
+    #[error("{id}: it is no text, and the model reads tokens; give a .csv of text,label")]
+    OnlyText {
+        /// The sample.
+        id: String,
+    },
+    /// A text cannot be cut into pieces.
+    #[error("{id}: {source}")]
+    Text {
+        /// The sample.
+        id: String,
+        /// Why.
+        source: TextError,
     },
     /// An image cannot be used.
     #[error("{}: {reason}", path.display())]
@@ -128,6 +151,8 @@ pub enum Source {
     Image(PathBuf),
     /// The features themselves.
     Features(Vec<f32>),
+    /// A text, and one beside it where the task is about two.
+    Text(String, Option<String>),
 }
 
 /// A labelled sample.
@@ -319,6 +344,9 @@ impl Sample {
                 path: path.clone(),
                 reason: "it is an image, and the model does not read images".into(),
             }),
+            Source::Text(..) => Err(DataError::NoText {
+                id: self.id.clone(),
+            }),
             Source::Wav(path) => {
                 let front_end = front_end()?;
                 let config = front_end.config();
@@ -327,6 +355,25 @@ impl Sample {
             }
         }
     }
+}
+
+/// Returns the tokens of a text sample as a model of text reads them.
+///
+/// # Errors
+/// [`DataError`] names the sample that is no text or that the tokenizer refuses.
+pub fn tokens(
+    sample: &Sample,
+    tokenizer: &Tokenizer,
+    config: &ModelConfig,
+) -> Result<ModelInput, DataError> {
+    let Source::Text(a, b) = &sample.source else {
+        let id = sample.id.clone();
+        return Err(DataError::OnlyText { id });
+    };
+    tokenizer::encode(tokenizer, a, b.as_deref(), config).map_err(|source| DataError::Text {
+        id: sample.id.clone(),
+        source,
+    })
 }
 
 /// Returns a name for a file that is the same however the data that holds it was given.

@@ -77,18 +77,8 @@ impl Text {
     /// next sentence or, as often, any other.
     pub fn sequence(&self, place: usize, shape: Shape, r: &mut Random) -> Sequence {
         let (a, b, not_next) = self.pair(self.pairs[place], r);
-        // The longer sentence gives way until both fit.
-        let room = shape.seq_len.saturating_sub(3);
-        let (mut n, mut m) = (a.len(), b.len());
-        while n + m > room {
-            if n >= m { n -= 1 } else { m -= 1 }
-        }
-        let mut tokens = vec![CLS];
-        tokens.extend(&a[..n]);
-        tokens.push(SEP);
-        tokens.extend(&b[..m]);
-        tokens.push(SEP);
-        let segments = (0..tokens.len()).map(|i| u8::from(i > n + 1)).collect();
+        let (mut tokens, second) = joined([CLS, SEP], a, Some(b), shape.seq_len);
+        let segments = (0..tokens.len()).map(|i| u8::from(i >= second)).collect();
         let chosen = mask(&mut tokens, shape.vocab_size, r);
         Sequence {
             ids: tokens,
@@ -118,6 +108,30 @@ impl Text {
             }
         }
     }
+}
+
+/// Returns `[CLS] a [SEP]`, with a second text `[CLS] a [SEP] b [SEP]`, and where the second begins; the
+/// longer text gives way until all fits in `seq_len`.
+pub(super) fn joined(
+    [cls, sep]: [u32; 2],
+    a: &[u32],
+    b: Option<&[u32]>,
+    seq_len: usize,
+) -> (Vec<u32>, usize) {
+    let room = seq_len.saturating_sub(2 + usize::from(b.is_some()));
+    let (mut n, mut m) = (a.len(), b.map_or(0, <[u32]>::len));
+    while n + m > room {
+        if n >= m { n -= 1 } else { m -= 1 }
+    }
+    let mut tokens = vec![cls];
+    tokens.extend(&a[..n]);
+    tokens.push(sep);
+    let second = tokens.len();
+    if let Some(b) = b {
+        tokens.extend(&b[..m]);
+        tokens.push(sep);
+    }
+    (tokens, second)
 }
 
 /// Chooses 15 % of the pieces, at least one, and hides them; returns where they stood and what they

@@ -6,11 +6,13 @@ use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use tailtune::image::InputKind;
+use tailtune::image::{InputKind, ModelConfig};
 use tailtune_tools::audio::{FrontEnd, centre, read_wav};
 use tailtune_tools::cmd::terminal::progress;
-use tailtune_tools::data::{Dataset, Sample, Source};
+use tailtune_tools::data::{self, Dataset, Sample, Source};
+use tailtune_tools::reference::ModelInput;
 use tailtune_tools::synthetic::Random;
+use tokenizers::Tokenizer;
 
 /// What `--data` says: `PATH[,language=L][,plain][,repeat=N][,exclude=CLASS]...[,only=CLASS]...[,as=CLASS]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +93,8 @@ pub enum Signal {
     Sound(Vec<i16>),
     /// `[n_frames, n_features]`.
     Frames(Vec<f32>),
+    /// Ids and segments.
+    Tokens(Vec<u32>, Vec<u8>),
 }
 
 /// A sample and its class.
@@ -102,6 +106,16 @@ pub struct Example {
     pub class: usize,
     /// Its number in the data, by which a teacher's answers are kept.
     pub id: usize,
+}
+
+/// What the model reads, and what makes it of samples.
+pub struct Reads<'a> {
+    /// The kind and shape of one input.
+    pub input: InputKind,
+    /// For sound.
+    pub front_end: Option<FrontEnd>,
+    /// For text: the tokenizer, and the model that it is for.
+    pub tokenizer: Option<(Tokenizer, &'a ModelConfig)>,
 }
 
 /// The classes and the samples of a run.
@@ -126,15 +140,14 @@ impl Examples {
     /// [`TrainError`] names the file, or the class that is not among `labels`.
     pub fn read(
         data: &[DataArg],
-        front_end: Option<FrontEnd>,
-        input: &InputKind,
+        reads: Reads<'_>,
         labels: Option<&[String]>,
         hold_out: f64,
         seed: u64,
     ) -> Result<Self, TrainError> {
         let mut samples = Vec::new();
         for arg in data {
-            samples.extend(samples_of(arg, input)?);
+            samples.extend(samples_of(arg, &reads.input)?);
         }
         let labels = match labels {
             Some(labels) => labels.to_vec(),
@@ -152,8 +165,14 @@ impl Examples {
                     sample.id, sample.label
                 ))
             })?;
-            let signal = signal_of(sample, front_end.as_ref())?;
-            check_shape(sample, &signal, input)?;
+            let signal = match &reads.tokenizer {
+                Some((tokenizer, config)) => match data::tokens(sample, tokenizer, config)? {
+                    ModelInput::Tokens(ids, segments) => Signal::Tokens(ids, segments),
+                    ModelInput::Frames(frames) => Signal::Frames(frames),
+                },
+                None => signal_of(sample, reads.front_end.as_ref())?,
+            };
+            check_shape(sample, &signal, &reads.input)?;
             bar.inc(1);
             Ok((Example { signal, class, id }, *repeat))
         };
@@ -165,7 +184,7 @@ impl Examples {
             held_out: Vec::new(),
             n: samples.len(),
             fingerprint: fingerprint(&samples),
-            front_end,
+            front_end: reads.front_end,
         };
         let r = &mut Random::new(seed ^ 0x686f_6c64);
         for (example, repeat) in all? {
@@ -200,8 +219,16 @@ impl Examples {
                 }
             }
             (Signal::Frames(frames), _) => frames.clone(),
-            // Sounds are only read where there is a front end.
-            (Signal::Sound(_), None) => Vec::new(),
+            // Sounds are only read where there is a front end; tokens are no features.
+            (Signal::Sound(_), None) | (Signal::Tokens(..), _) => Vec::new(),
+        }
+    }
+
+    /// Returns what a model reads of a sample, not augmented.
+    pub fn input(&self, example: &Example) -> ModelInput {
+        match &example.signal {
+            Signal::Tokens(ids, segments) => ModelInput::Tokens(ids.clone(), segments.clone()),
+            _ => ModelInput::Frames(self.features(example, None)),
         }
     }
 
@@ -302,6 +329,10 @@ fn signal_of(sample: &Sample, front_end: Option<&FrontEnd>) -> Result<Signal, Tr
         }
         Source::Zeros => Ok(sound(&vec![0.0; need()?.config().clip_len])),
         Source::Features(features) => Ok(Signal::Frames(features.clone())),
+        Source::Text(..) => Err(TrainError::Unfit(format!(
+            "{}: it is text: pretrain on text files with task = \"masked_lm\", then finetune on a .csv of text,label",
+            sample.id
+        ))),
         Source::Image(path) => Err(TrainError::Unfit(format!(
             "{}: it is an image, and the model does not read images: give image = {{ height, width, channels, patch }} in [model]",
             path.display()

@@ -4,11 +4,11 @@
 use crate::augment::Augment;
 use crate::config::Distill;
 use crate::error::TrainError;
-use crate::examples::{DataArg, Examples, Standard};
+use crate::examples::{DataArg, Examples, Reads, Standard};
 use crate::graph::Options;
 use crate::model::{Model, initialised};
 use crate::params::Params;
-use crate::pretrain::{add_projector, n_features};
+use crate::pretrain::add_projector;
 use crate::schedule::Schedule;
 use crate::supervised::Supervised;
 use crate::teacher::Answers;
@@ -17,11 +17,13 @@ use crate::what::What;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use tailtune::image::Activation;
+use tailtune::image::{Activation, InputKind};
 use tailtune_tools::audio::FrontEnd;
 use tailtune_tools::export::{Tensor, write_model};
 use tailtune_tools::float_model::{ActivationFn, Embedding, FloatModel, Linear};
 use tailtune_tools::import::{names, read_model};
+use tailtune_tools::text::tokenizer;
+use tokenizers::Tokenizer;
 
 /// Train a pretrained encoder, or some of it, on labelled data
 #[derive(Debug, Args)]
@@ -41,7 +43,8 @@ pub struct Finetune {
     /// A new head for the classes of the data, in the place of the model's own
     #[arg(long)]
     new_head: bool,
-    /// A new projection from frames, with random weights, in the place of the model's own; it moves
+    /// A new projection from frames or a new table of tokens, with random weights, in the place of
+    /// the model's own; it moves
     #[arg(long)]
     new_embedding: bool,
     /// Another activation function in the place of the model's own; the model as it was teaches
@@ -172,15 +175,20 @@ impl Finetune {
         let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
         let new_classes = self.new_head || model.labels.is_empty();
         let labels = (!new_classes).then_some(model.labels.as_slice());
-        let input = &model.config.input;
-        Examples::read(
-            &self.data,
+        let reads = Reads {
+            input: model.config.input,
             front_end,
-            input,
-            labels,
-            self.hold_out,
-            self.seed,
-        )
+            tokenizer: self.tokenizer(model)?.map(|t| (t, &model.config)),
+        };
+        Examples::read(&self.data, reads, labels, self.hold_out, self.seed)
+    }
+
+    /// A model of text brings its tokenizer along.
+    fn tokenizer(&self, model: &FloatModel) -> Result<Option<Tokenizer>, TrainError> {
+        match model.config.input {
+            InputKind::Tokens { .. } => Ok(Some(tokenizer::read(&self.model)?)),
+            _ => Ok(None),
+        }
     }
 
     fn plan(&self, examples: &Examples) -> Result<Plan, TrainError> {
@@ -221,11 +229,18 @@ impl Finetune {
                 self.seed,
             );
         }
-        if self.new_embedding
-            && let Embedding::Frames { projection } = &mut model.embedding
-        {
-            let (out, input) = (projection.out_features, projection.in_features);
-            *projection = linear(names::PROJECTION, out, input, self.seed);
+        if self.new_embedding {
+            match &mut model.embedding {
+                Embedding::Frames { projection } => {
+                    let (out, input) = (projection.out_features, projection.in_features);
+                    *projection = linear(names::PROJECTION, out, input, self.seed);
+                }
+                Embedding::Tokens { table, .. } => {
+                    let d = usize::from(model.config.d_model);
+                    let shape = [table.len() / d, d];
+                    *table = initialised(names::TOKENS, &shape, self.seed).values;
+                }
+            }
         }
         match self.activation {
             Some(NewActivation::Relu) => {
@@ -243,7 +258,9 @@ impl Finetune {
     /// A projection that stays must stay to the bit: only one that moves reads standardised
     /// features.
     fn standard(&self, model: &Model, examples: &Examples) -> Result<Standard, TrainError> {
-        let width = n_features(model)?;
+        let Some((_, width)) = model.template().config.input.frames() else {
+            return Ok(Standard::identity(0));
+        };
         let moves = self.train == What::All || self.new_embedding;
         Ok(match moves {
             true => examples.statistics(width),
@@ -261,7 +278,8 @@ impl Finetune {
         let n_layers = usize::from(model.template().config.n_layers);
         for param in params.iter_mut() {
             let name = &param.tensor.name;
-            let new = self.new_embedding && name.starts_with(names::PROJECTION);
+            let embedding = [names::PROJECTION, names::TOKENS];
+            let new = self.new_embedding && embedding.iter().any(|e| name.starts_with(e));
             param.moves = new || self.train.moves(name, n_layers);
         }
         let mut options = Options {
@@ -322,6 +340,14 @@ impl Finetune {
                 teacher.labels.len(),
                 examples.labels.len()
             )));
+        }
+        let kinds = (teacher.config.input, original.config.input);
+        if matches!(kinds, (InputKind::Tokens { vocab_size: a, .. }, InputKind::Tokens { vocab_size: b, .. }) if a != b)
+            || kinds.0.frames().is_some() != kinds.1.frames().is_some()
+        {
+            return Err(TrainError::Unfit(
+                "the teacher reads another kind of input, or tokens of another vocabulary: give one that reads what the model reads".into(),
+            ));
         }
         Answers::of(&teacher, examples, &self.output.join("teacher.safetensors")).map(Some)
     }

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Task};
 use crate::error::TrainError;
-use crate::examples::{DataArg, Examples, Standard};
+use crate::examples::{DataArg, Examples, Reads, Standard};
 use crate::graph::Options;
 use crate::masked_frames::{self, MaskedFrames};
 use crate::masked_lm::{self, MaskedLm};
@@ -62,8 +62,11 @@ impl Pretrain {
         let input = config.input(0)?;
         Examples::read(
             &self.data,
-            front_end,
-            &input,
+            Reads {
+                input,
+                front_end,
+                tokenizer: None,
+            },
             None,
             config.hold_out,
             config.seed,

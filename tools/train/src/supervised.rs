@@ -2,8 +2,8 @@
 
 use crate::augment::Augment;
 use crate::config::Distill;
-use crate::examples::{Example, Examples, Standard};
-use crate::graph::{Graph, Input, Options, values};
+use crate::examples::{Example, Examples, Signal, Standard};
+use crate::graph::{Graph, Input, Options, Values, values};
 use crate::model::Model;
 use crate::params::Params;
 use crate::teacher::Answers;
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use tailtune_tools::import::names;
 use tailtune_tools::int8::argmax;
-use tailtune_tools::reference::{FloatInput, forward};
+use tailtune_tools::reference::forward;
 use tailtune_tools::synthetic::Random;
 
 /// The map from the student's features to the teacher's.
@@ -43,7 +43,7 @@ pub struct Supervised<'a> {
 
 /// Half a batch.
 pub struct Shard {
-    frames: Vec<f32>,
+    input: Input,
     classes: Vec<usize>,
     ids: Vec<usize>,
 }
@@ -66,8 +66,12 @@ impl Supervised<'_> {
             let salt = (position + i as u64).wrapping_mul(0x2545_f491_4f6c_dd1d);
             self.sample(example, self.seed ^ salt)
         });
+        let input = match padded(&examples) {
+            Some(tokens) => tokens,
+            None => Input::frames(frames.collect::<Vec<_>>().concat()),
+        };
         Shard {
-            frames: frames.collect::<Vec<_>>().concat(),
+            input,
             classes: examples.iter().map(|e| e.class).collect(),
             ids: examples.iter().map(|e| e.id).collect(),
         }
@@ -127,7 +131,7 @@ impl Task for Supervised<'_> {
 
     fn loss(&self, graph: &Graph<'_>, shard: &Shard) -> Loss {
         let n = shard.classes.len();
-        let output = graph.forward(&Input::frames(shard.frames.clone()), n);
+        let output = graph.forward(&shard.input, n);
         let logits = graph.head(names::HEAD, output.pooled.clone());
         let mut parts = vec![("train_accuracy", accuracy(&logits, &shard.classes))];
         let entropy = cross_entropy(&logits, &shard.classes, self.label_smoothing);
@@ -146,14 +150,41 @@ impl Task for Supervised<'_> {
         }
         let model = self.model.float(params, self.standard, self.options);
         let right = |example: &&Example| {
-            let features = self.examples.features(example, None);
-            let output = forward(&model, FloatInput::Frames(&features), &mut ());
+            let input = self.examples.input(example);
+            let output = forward(&model, input.float(), &mut ());
             argmax(&output.logits) == Some(example.class)
         };
         let right = held_out.par_iter().filter(right).count();
         let share = right as f64 / held_out.len() as f64;
         BTreeMap::from([("held_out_accuracy".to_owned(), share)])
     }
+}
+
+/// Returns token sequences padded to the longest; none for samples of something else.
+fn padded(examples: &[&Example]) -> Option<Input> {
+    let tokens = |example: &&&Example| match &example.signal {
+        Signal::Tokens(ids, segments) => Some((ids.clone(), segments.clone())),
+        _ => None,
+    };
+    let all: Vec<(Vec<u32>, Vec<u8>)> = examples.iter().filter_map(|e| tokens(&e)).collect();
+    if all.is_empty() {
+        return None;
+    }
+    let len = all.iter().map(|(ids, _)| ids.len()).max().unwrap_or(0);
+    let (mut ids, mut segments) = (Vec::new(), Vec::new());
+    for (one, parts) in &all {
+        let padding = len - one.len();
+        ids.extend(one.iter().map(|&id| id as i32));
+        ids.extend(std::iter::repeat_n(0, padding));
+        if !parts.is_empty() {
+            segments.extend(parts.iter().map(|&s| i32::from(s)));
+            segments.extend(std::iter::repeat_n(0, padding));
+        }
+    }
+    Some(Input {
+        values: Values::Tokens { ids, segments },
+        lengths: all.iter().map(|(ids, _)| ids.len()).collect(),
+    })
 }
 
 /// Cross-entropy with label smoothing, the mean over rows.

@@ -10,7 +10,7 @@ use tailtune_tools::audio::FrontEnd;
 use tailtune_tools::cmd::terminal::progress;
 use tailtune_tools::export::{Tensor, write_whole};
 use tailtune_tools::float_model::FloatModel;
-use tailtune_tools::reference::{FloatInput, forward, softmax};
+use tailtune_tools::reference::{ModelInput, forward, softmax};
 
 /// Pooled features and logits by example id.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,18 +120,19 @@ fn answer(
     front_end: Option<&FrontEnd>,
     example: &Example,
 ) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
-    let frames = match (&example.signal, front_end) {
-        (Signal::Frames(frames), _) => frames.clone(),
+    let input = match (&example.signal, front_end) {
+        (Signal::Tokens(ids, segments), _) => ModelInput::Tokens(ids.clone(), segments.clone()),
+        (Signal::Frames(frames), _) => ModelInput::Frames(frames.clone()),
         (Signal::Sound(sound), Some(front_end)) => {
             let sound: Vec<f32> = sound.iter().map(|&x| f32::from(x) / 32768.0).collect();
-            front_end.features(&sound)
+            ModelInput::Frames(front_end.features(&sound))
         }
         (Signal::Sound(_), None) => {
             let text = "the teacher has no front end, and the data is sound";
             return Err(TrainError::Unfit(text.into()));
         }
     };
-    let output = forward(teacher, FloatInput::Frames(&frames), &mut ());
+    let output = forward(teacher, input.float(), &mut ());
     Ok((output.pooled, output.logits))
 }
 

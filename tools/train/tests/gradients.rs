@@ -5,8 +5,9 @@
 use burn::tensor::Tensor;
 use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
 use tailtune_tools::float_model::{ActivationFn, FloatModel};
+use tailtune_tools::reference::ModelInput;
 use tailtune_tools::reference::forward;
-use tailtune_tools::synthetic::{self, Random, SyntheticInput};
+use tailtune_tools::synthetic::{self, Random};
 use tailtune_train::examples::Standard;
 use tailtune_train::graph::{Graph, Input, Options, Output, Values, values};
 use tailtune_train::model::Model;
@@ -59,11 +60,11 @@ const KINDS: [ModelConfig; 4] = [
 ];
 
 /// One input of full length, as both forwards take it.
-fn input(config: &ModelConfig, len: usize, seed: u64) -> (SyntheticInput, Input) {
+fn input(config: &ModelConfig, len: usize, seed: u64) -> (ModelInput, Input) {
     let one = synthetic::input(config, len, &mut Random::new(seed));
     let values = match &one {
-        SyntheticInput::Frames(frames) => Values::Frames(frames.clone()),
-        SyntheticInput::Tokens(ids, segments) => Values::Tokens {
+        ModelInput::Frames(frames) => Values::Frames(frames.clone()),
+        ModelInput::Tokens(ids, segments) => Values::Tokens {
             ids: ids.iter().map(|&i| i as i32).collect(),
             segments: segments.iter().map(|&s| i32::from(s)).collect(),
         },
@@ -120,12 +121,12 @@ fn padding_changes_nothing() {
         let (long, _) = input(&config, 7, 1);
         let (short, _) = input(&config, 4, 2);
         let padded = match (&long, &short) {
-            (SyntheticInput::Frames(a), SyntheticInput::Frames(b)) => {
+            (ModelInput::Frames(a), ModelInput::Frames(b)) => {
                 let mut all = [a.clone(), b.clone()].concat();
                 all.resize(2 * a.len(), 9.0);
                 Values::Frames(all)
             }
-            (SyntheticInput::Tokens(a, s), SyntheticInput::Tokens(b, t)) => {
+            (ModelInput::Tokens(a, s), ModelInput::Tokens(b, t)) => {
                 let joined = |a: Vec<i32>, b: Vec<i32>, pad| {
                     let mut all = [a, b].concat();
                     all.resize(14, pad);
@@ -145,7 +146,7 @@ fn padding_changes_nothing() {
             lengths: vec![7, 4],
         };
         let both = logits(&model, &params, &batch, 2);
-        let alone = |one: &SyntheticInput| forward(model.template(), one.float(), &mut ()).logits;
+        let alone = |one: &ModelInput| forward(model.template(), one.float(), &mut ()).logits;
         close(&both, &[alone(&long), alone(&short)].concat(), 2e-4);
     }
 }

@@ -5,10 +5,16 @@ mod common;
 
 use common::{trained, trainer};
 use std::fmt::Write;
+use std::path::Path;
+use tailtune_tools::cmd::convert::quantized_for;
+use tailtune_tools::data::{self, Dataset, Sample};
 use tailtune_tools::evaluation::text::{PretrainingHeads, evaluate};
 use tailtune_tools::import::read_model;
+use tailtune_tools::int8::argmax;
+use tailtune_tools::quantize::fake::FakeQuantized;
+use tailtune_tools::reference::{ModelInput, forward};
 use tailtune_tools::synthetic::Random;
-use tailtune_tools::text::{Corpus, Shape, Text};
+use tailtune_tools::text::{Corpus, Shape, Text, tokenizer};
 use tokenizers::Tokenizer;
 
 /// Documents of few words whose sentences count on: the next sentence can be told.
@@ -116,6 +122,51 @@ fn masked_words_and_next_sentences() {
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     assert_eq!(file.tensor("mlm.bias").unwrap().shape(), [vocab]);
     assert_eq!(file.tensor("nsp.weight").unwrap().shape(), [2, 32]);
+    classes_are_learned(dir.path());
+}
+
+/// A pretrained text model learns classes, and its int8 image knows them too.
+fn classes_are_learned(dir: &Path) {
+    let at = |name: &str| dir.join(name);
+    let text = |name: &str| at(name).display().to_string();
+    let mut table = "text,label\n".to_owned();
+    for (thing, class) in [("the red lamp", "light"), ("a green door", "door")] {
+        for number in ["one", "two", "three", "four", "five", "six"] {
+            for more in ["again", "slowly"] {
+                writeln!(table, "{thing} counts to {number} {more},{class}").unwrap();
+            }
+        }
+    }
+    std::fs::write(at("things.csv"), table).unwrap();
+    trained(&[
+        "finetune",
+        &text("model"),
+        "--data",
+        &text("things.csv"),
+        "--train",
+        "last-1",
+        "-o",
+        &text("tuned"),
+    ]);
+    let model = read_model(&at("tuned")).unwrap();
+    assert_eq!(model.labels, ["door", "light"]);
+    // The first block stayed as it was, to the bit.
+    assert_eq!(model.layers[0], read_model(&at("model")).unwrap().layers[0]);
+    let tokenizer = tokenizer::read(&at("tuned")).unwrap();
+    let data = Dataset::open(&at("things.csv")).unwrap();
+    let read = |sample| data::tokens(sample, &tokenizer, &model.config).unwrap();
+    let inputs: Vec<ModelInput> = data.samples.iter().map(read).collect();
+    let right = |logits: Vec<Vec<f32>>| {
+        let of = |(l, s): (Vec<f32>, &Sample)| model.labels[argmax(&l).unwrap()] == s.label;
+        let right = logits.into_iter().zip(&data.samples).map(of);
+        right.filter(|right| *right).count()
+    };
+    let each = |one: &dyn Fn(&ModelInput) -> Vec<f32>| right(inputs.iter().map(one).collect());
+    assert_eq!(each(&|i| forward(&model, i.float(), &mut ()).logits), 24);
+    let (int8, _) = quantized_for(&model, &inputs, "none").unwrap();
+    let fake = FakeQuantized::new(&model, &int8.image()).unwrap();
+    assert_eq!(each(&|i| fake.forward(i.float()).logits), 24);
+    assert_eq!(right(int8.logits(&inputs, &|| ()).unwrap()), 24);
 }
 
 #[test]
