@@ -202,7 +202,40 @@ impl Emulator {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&result, e)),
             _ => {}
         }
-        let firmware = std::fs::canonicalize(&self.firmware).map_err(|e| io(&self.firmware, e))?;
+        self.execute(&self.firmware, dir, &[], line)?;
+        std::fs::read(&result).map_err(|e| io(&result, e))
+    }
+
+    /// Runs the board's bench on an image, counting instructions; returns its lines.
+    ///
+    /// # Errors
+    /// [`EmulatorError`].
+    pub fn bench(&self, dir: &Path, image: &[u8]) -> Result<Vec<String>, EmulatorError> {
+        let path = dir.join("model.bin");
+        std::fs::write(&path, image).map_err(|source| EmulatorError::Io { path, source })?;
+        let firmware = self
+            .firmware
+            .with_file_name(format!("{}-bench", self.board.name));
+        let mut lines = Vec::new();
+        let count = ["-icount", "shift=6,align=off,sleep=off"];
+        self.execute(&firmware, dir, &count, &mut |line| {
+            lines.push(line.to_owned())
+        })?;
+        Ok(lines)
+    }
+
+    /// Starts an emulator on what lies in `dir`, and follows it to its end.
+    fn execute(
+        &self,
+        firmware: &Path,
+        dir: &Path,
+        more: &[&str],
+        line: &mut dyn FnMut(&str),
+    ) -> Result<(), EmulatorError> {
+        let firmware = std::fs::canonicalize(firmware).map_err(|source| EmulatorError::Io {
+            path: firmware.into(),
+            source,
+        })?;
         let mut command = Command::new("qemu-system-arm");
         command
             .current_dir(dir)
@@ -218,6 +251,7 @@ impl Emulator {
             .arg("-kernel")
             .arg(firmware);
         command
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -226,8 +260,7 @@ impl Emulator {
             source,
         };
         let child = command.spawn().map_err(start)?;
-        watch(child, line)?;
-        std::fs::read(&result).map_err(|e| io(&result, e))
+        watch(child, line)
     }
 }
 

@@ -6,6 +6,7 @@
 //! outcome    what was done, as bytes
 //! session    image → encoder → (tune → save | load) → answers
 //! listen     sound → frames → encoder → answers (feature `audio`)
+//! bench      instructions of operators and layers (feature `bench`)
 //! ```
 //!
 //! A board lends it memory, flash and a [`Platform`]: where job bytes come from, where results go.
@@ -17,6 +18,8 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod job;
 #[cfg(feature = "audio")]
 mod listen;

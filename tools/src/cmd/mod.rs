@@ -4,6 +4,7 @@
 //! failed, 2 the call was wrong.
 
 mod adapt;
+mod bench;
 mod boards;
 pub mod convert;
 mod demo;
@@ -38,6 +39,7 @@ enum Command {
     Boards(boards::Boards),
     Demo(demo::Demo),
     Synthesize(synthesize::Synthesize),
+    Bench(bench::Bench),
     Pretrain(train::Pretrain),
     Finetune(train::Finetune),
 }
@@ -70,6 +72,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Boards(c) => c.run(),
         Command::Demo(c) => c.run(),
         Command::Synthesize(c) => c.run(),
+        Command::Bench(c) => c.run(),
         Command::Pretrain(c) => return finish(c.run()),
         Command::Finetune(c) => return finish(c.run()),
     };

@@ -1,0 +1,212 @@
+//! What operators and layers cost, in executed instructions: the same on every run.
+
+use tailtune::image::Image;
+use tailtune::kernels::{
+    AttentionScale, Linear, Norm, attend, layer_norm_i16, linear_add_i16, linear_i8,
+    linear_table_i8,
+};
+use tailtune::model::{Encoder, Input};
+use tailtune::quant::Scaling;
+
+/// What counts, and where the counts go.
+pub trait Meter {
+    /// Returns the instructions executed so far; wraps.
+    fn executed(&mut self) -> u32;
+
+    /// Takes the count of one case. `work` is its multiply-accumulates or its elements.
+    fn report(&mut self, case: &str, instructions: u32, work: u32);
+}
+
+/// Why a case was not measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotMeasured(pub &'static str);
+
+/// Tokens of the shapes that other libraries were measured on.
+const T: usize = 98;
+const D: usize = 64;
+const FF: usize = 256;
+
+/// Operands of the largest operator, KWT-1's feed-forward.
+pub struct Operands {
+    input: [i8; T * FF],
+    weights: [i8; D * FF],
+    epilogue: [[i32; 2]; FF],
+    output: [i8; T * FF],
+    residual: [i16; T * D],
+    scores: [i32; T],
+    sums: [i32; D],
+    table: [i8; 256],
+}
+
+impl Operands {
+    /// Returns zeros.
+    pub const fn new() -> Self {
+        Self {
+            input: [0; T * FF],
+            weights: [0; D * FF],
+            epilogue: [[0; 2]; FF],
+            output: [0; T * FF],
+            residual: [0; T * D],
+            scores: [0; T],
+            sums: [0; D],
+            table: [0; 256],
+        }
+    }
+
+    /// Fills everything by a generator that starts from `seed`, which the caller reads from memory:
+    /// the compiler must not know the numbers.
+    pub fn fill(&mut self, seed: u32) {
+        let mut state = seed | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state
+        };
+        let bytes = self.input.iter_mut().chain(&mut self.weights);
+        for x in bytes.chain(&mut self.table) {
+            *x = (next() >> 24) as i8;
+        }
+        for pair in &mut self.epilogue {
+            *pair = [next() as i16 as i32, (1 << 30) | (next() >> 4) as i32];
+        }
+        for x in &mut self.residual {
+            *x = (next() >> 18) as i16;
+        }
+    }
+}
+
+impl Default for Operands {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Measures the operators of one KWT-1 layer.
+pub fn operators(meter: &mut impl Meter, o: &mut Operands) {
+    let empty = {
+        let start = meter.executed();
+        meter.executed().wrapping_sub(start)
+    };
+    let case = |meter: &mut dyn Meter, name: &str, work: usize, run: &mut dyn FnMut()| {
+        let start = meter.executed();
+        run();
+        let spent = meter.executed().wrapping_sub(start);
+        meter.report(name, spent.saturating_sub(empty), work as u32);
+    };
+    let scaling = Scaling {
+        pre_shift: 0,
+        shift: 43,
+    };
+    for (name, k, n) in [("linear-98x64x64", D, D), ("linear-98x64x256", D, FF)] {
+        let layer = Linear {
+            weight: o.weights.get(..k * n).unwrap_or(&[]),
+            epilogue: o.epilogue.get(..n).unwrap_or(&[]),
+            in_features: k,
+            scaling,
+            zero_point: 3,
+        };
+        let (input, output) = (o.input.get(..T * k), o.output.get_mut(..T * n));
+        if let (Some(input), Some(output)) = (input, output) {
+            case(meter, name, T * k * n, &mut || {
+                linear_i8(&layer, input, output)
+            });
+        }
+        let (input, output) = (o.input.get(..T * k), o.output.get_mut(..T * n));
+        if let (FF, Some(input), Some(output)) = (n, input, output) {
+            case(meter, "linear-gelu-98x64x256", T * k * n, &mut || {
+                linear_table_i8(&layer, &o.table, input, output);
+            });
+        }
+    }
+    let layer = Linear {
+        weight: &o.weights,
+        epilogue: o.epilogue.get(..D).unwrap_or(&[]),
+        in_features: FF,
+        scaling,
+        zero_point: 0,
+    };
+    case(meter, "linear-add-98x256x64", T * FF * D, &mut || {
+        linear_add_i16(&layer, &o.input, &mut o.residual);
+    });
+    let norm = Norm {
+        params: o.epilogue.get(..D).unwrap_or(&[]),
+        epsilon: 4096,
+        shift: 12,
+    };
+    case(meter, "layer-norm-98x64", T * D, &mut || {
+        layer_norm_i16(&norm, &mut o.residual);
+    });
+    let scale = AttentionScale {
+        softmax: Scaling {
+            pre_shift: 0,
+            shift: 40,
+        },
+        softmax_mantissa: 1 << 30,
+        context_shift: 30,
+        context_mantissa: 1 << 30,
+        zero_point: 0,
+    };
+    let (keys, values) = o.input.split_at(T * D);
+    let values = values.get(..T * D).unwrap_or(&[]);
+    let queries = o.output.get_mut(..T * D).unwrap_or(&mut []);
+    case(meter, "attention-98x98x64", 2 * T * T * D, &mut || {
+        for query in queries.chunks_exact_mut(D) {
+            attend(
+                query,
+                keys.get(..T * D).unwrap_or(&[]),
+                values,
+                D,
+                0,
+                &scale,
+                &mut o.scores,
+                &mut o.sums,
+            );
+        }
+    });
+}
+
+/// Measures a model's second block and its whole forward, on the zero of every input's int8 range.
+///
+/// # Errors
+/// [`NotMeasured`]: no image, one that does not fit, or one of tokens.
+pub fn model(
+    meter: &mut impl Meter,
+    image: &[u8],
+    arena: &mut [u8],
+    input: &mut [i8],
+) -> Result<(), NotMeasured> {
+    let image = Image::parse(image).map_err(|_| NotMeasured("no image"))?;
+    let frames = image.config().input.frames();
+    let (rows, columns) = frames.ok_or(NotMeasured("the model reads no frames"))?;
+    let input = input.get_mut(..rows * columns);
+    let input = input.ok_or(NotMeasured("no room for the input"))?;
+    for (i, x) in input.iter_mut().enumerate() {
+        *x = (i.wrapping_mul(0x9e37) >> 8) as i8;
+    }
+    let fits = |_| NotMeasured("no room for the arena");
+    let mut encoder = Encoder::new(&image, arena).map_err(fits)?;
+    let start = meter.executed();
+    let refused = |_| NotMeasured("the input is refused");
+    let mut run = encoder.begin(Input::Frames(input)).map_err(refused)?;
+    let mut from = None;
+    let mut layer = 0;
+    while run.step() {
+        match (run.blocks_done(), from) {
+            (Some(0), None) => from = Some(meter.executed()),
+            (Some(1), Some(start)) if layer == 0 => {
+                layer = meter.executed().wrapping_sub(start);
+            }
+            _ => {}
+        }
+    }
+    let _ = run.finish();
+    let whole = meter.executed().wrapping_sub(start);
+    let c = image.config();
+    let (t, d, ff) = (c.seq_len.into(), u32::from(c.d_model), u32::from(c.d_ff));
+    let t: u32 = t;
+    let macs = t * (4 * d * d + 2 * d * ff) + 2 * t * t * d;
+    meter.report("layer", layer, macs);
+    meter.report("forward", whole, macs * u32::from(c.n_layers));
+    Ok(())
+}
