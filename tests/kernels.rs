@@ -60,6 +60,19 @@ fn linear_case() -> impl Strategy<Value = LinearCase> {
     })
 }
 
+/// Pairs of rows, interleaved, as an image holds them.
+fn interleaved(rows: &[i8], cols: usize) -> Vec<i8> {
+    let mut out = Vec::new();
+    for pair in rows.chunks(2 * cols) {
+        let (a, b) = pair.split_at(cols);
+        if b.is_empty() {
+            out.extend(a);
+        }
+        out.extend(a.iter().zip(b).flat_map(|(&a, &b)| [a, b]));
+    }
+    out
+}
+
 impl LinearCase {
     /// The layer's epilogue: all factors share the shifts of the largest.
     fn epilogue(&self) -> (Vec<[i32; 2]>, Scaling) {
@@ -98,8 +111,10 @@ proptest! {
     #[test]
     fn linear_is_the_formula(case in linear_case()) {
         let (epilogue, scaling) = case.epilogue();
+        let weight = interleaved(&case.weight, case.in_features);
+        let mut panel = vec![0; 2 * case.in_features];
         let linear = Linear {
-            weight: &case.weight,
+            weight: &weight,
             epilogue: &epilogue,
             in_features: case.in_features,
             scaling,
@@ -108,18 +123,18 @@ proptest! {
         let n = epilogue.len();
         let want = case.reference();
         let mut wide = vec![0i16; case.rows * n];
-        linear_i16(&linear, &case.input, &mut wide);
+        linear_i16(&linear, &mut panel, &case.input, &mut wide);
         let mut narrow = vec![0i8; case.rows * n];
-        linear_i8(&linear, &case.input, &mut narrow);
+        linear_i8(&linear, &mut panel, &case.input, &mut narrow);
         let mut table = [0i8; 256];
         for (i, entry) in table.iter_mut().enumerate() {
             *entry = (i as i32 / 2 - 100) as i8;
         }
         let mut mapped = vec![0i8; case.rows * n];
-        linear_table_i8(&linear, &table, &case.input, &mut mapped);
+        linear_table_i8(&linear, &table, &mut panel, &case.input, &mut mapped);
         let before: Vec<i16> = (0..case.rows * n).map(|i| (i as i16).wrapping_mul(997)).collect();
         let mut sum = before.clone();
-        linear_add_i16(&linear, &case.input, &mut sum);
+        linear_add_i16(&linear, &mut panel, &case.input, &mut sum);
         for (i, &want) in want.iter().enumerate() {
             let clamped = want.clamp(-32768.0, 32767.0);
             prop_assert!((f64::from(wide[i]) - clamped).abs() <= 0.51, "{} {clamped}", wide[i]);
@@ -293,12 +308,13 @@ proptest! {
         context_shift in 19u8..=38,
     ) {
         let scaling = Scaling::new(3, shift).unwrap();
+        let mut panel = vec![0; shift as usize];
         let linear = Linear { weight: &bytes, epilogue: &pairs, in_features: k, scaling, zero_point: mantissa };
         let mut out = vec![0i16; 33];
-        linear_i16(&linear, &bytes, &mut out);
-        linear_add_i16(&linear, &bytes, &mut out);
+        linear_i16(&linear, &mut panel, &bytes, &mut out);
+        linear_add_i16(&linear, &mut panel, &bytes, &mut out);
         let mut out = vec![0i8; 33];
-        linear_i8(&linear, &bytes, &mut out);
+        linear_i8(&linear, &mut panel, &bytes, &mut out);
         let norm = Norm { params: &pairs, epsilon, shift: (shift & 15).max(1) };
         let mut rows = words.clone();
         layer_norm_i16(&norm, &mut rows);

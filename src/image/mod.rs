@@ -372,7 +372,7 @@ fn check_entry(
     if entry.dtype != spec.kind.data_type() as u8 {
         return Err(TensorFault::DataType(entry.dtype));
     }
-    if entry.packing != 0 {
+    if entry.packing != spec.kind.packing() {
         return Err(TensorFault::Packing(entry.packing));
     }
     let (rows, cols, len) = (entry.rows.get(), entry.cols.get(), entry.len.get());

@@ -10,7 +10,8 @@
 //! offset size field
 //!  0     1    kind           TensorKind
 //!  1     1    dtype          0 i8, 1 i16, 2 i32, 3 f32
-//!  2     1    packing        0 row-major; the order in which a kernel reads the weights
+//!  2     1    packing        0 row-major; 1 (linear layers) output channels in pairs, interleaved:
+//!                             w[0][0] w[1][0] w[0][1] w[1][1] …, a last odd row as it is
 //!  3     1    shift          requantize: 33..=62; LayerNorm: 1..=15; context: 19..=38
 //!  4     2    layer          encoder block, 0xffff for tensors of no block
 //!  6     1    pre_shift      requantize: 0..=16
@@ -242,6 +243,15 @@ impl TensorKind {
             | Ff2 | Head => DataType::I8,
             Segments | ClassToken | Positions => DataType::I16,
             _ => DataType::I32,
+        }
+    }
+
+    /// Returns the order of its elements: 1 for the weights of linear layers, else 0.
+    pub const fn packing(self) -> u8 {
+        use TensorKind::*;
+        match self {
+            FrameProjection | Query | Key | Value | Out | Ff1 | Ff2 | Head => 1,
+            _ => 0,
         }
     }
 

@@ -31,8 +31,8 @@ pub(super) fn keys_values(
     let span = tokens.start * d..tokens.end * d;
     let rows = r.rows.get_mut(..span.len())?;
     sub_layer_input(&block.attn_input, r.residual.get(span.clone())?, rows);
-    linear_i8(&block.key, rows, r.keys.get_mut(span.clone())?);
-    linear_i8(&block.value, rows, r.values.get_mut(span)?);
+    linear_i8(&block.key, r.panel, rows, r.keys.get_mut(span.clone())?);
+    linear_i8(&block.value, r.panel, rows, r.values.get_mut(span)?);
     Some(())
 }
 
@@ -52,7 +52,7 @@ pub(super) fn attention(
     sub_layer_input(&block.attn_input, residual, rows);
     let (weights, sums, queries) = attention_scratch(plan, r.scratch)?;
     let (weights, queries) = (weights.get_mut(..len)?, queries.get_mut(..span.len())?);
-    linear_i8(&block.query, rows, queries);
+    linear_i8(&block.query, r.panel, rows, queries);
     let (keys, values) = (r.keys.get(..len * d)?, r.values.get(..len * d)?);
     let head_dim = sums.len().max(1);
     for query in queries.chunks_exact_mut(d) {
@@ -69,7 +69,7 @@ pub(super) fn attention(
             );
         }
     }
-    linear_add_i16(&block.out, queries, residual);
+    linear_add_i16(&block.out, r.panel, queries, residual);
     if let Some(norm) = &block.norm1 {
         layer_norm_i16(norm, residual);
     }

@@ -203,8 +203,15 @@ impl<'a> Embedding<'a> {
     }
 
     /// Writes rows `first .. first + n` of the residual stream, `n` being `rows`' length in rows;
-    /// `scratch` has room for as many patches.
-    pub fn write(&self, input: &Input<'_>, first: usize, rows: &mut [i16], scratch: &mut [i8]) {
+    /// `scratch` has room for as many patches, `panel` for four rows of the projection's input.
+    pub fn write(
+        &self,
+        input: &Input<'_>,
+        first: usize,
+        rows: &mut [i16],
+        scratch: &mut [i8],
+        panel: &mut [u32],
+    ) {
         let d = self.d_model;
         let offset = usize::from(!self.class_token.is_empty());
         let (head, body) = rows.split_at_mut(if first < offset { d.min(rows.len()) } else { 0 });
@@ -220,7 +227,7 @@ impl<'a> Embedding<'a> {
                 for (i, patch) in patches.chunks_exact_mut(k.max(1)).enumerate() {
                     grid.cut(image, start + i, patch);
                 }
-                linear_i16(projection, patches, body);
+                linear_i16(projection, panel, patches, body);
             }
             (
                 Source::Frames(projection) | Source::Patches(projection, _),
@@ -229,7 +236,7 @@ impl<'a> Embedding<'a> {
                 let k = projection.in_features;
                 let n = body.len() / d.max(1);
                 let frames = frames.get(start * k..(start + n) * k).unwrap_or(&[]);
-                linear_i16(projection, frames, body);
+                linear_i16(projection, panel, frames, body);
             }
             (
                 Source::Tokens {

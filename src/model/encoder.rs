@@ -232,7 +232,8 @@ impl<'e> Forward<'e, '_, '_> {
             .residual
             .get_mut(tokens.start * d..tokens.end * d)?;
         let scratch = hidden_scratch(e.regions.scratch)?;
-        e.embedding.write(&self.input, tokens.start, rows, scratch);
+        e.embedding
+            .write(&self.input, tokens.start, rows, scratch, e.regions.panel);
         if let Some(norm) = global_norm(&e.image, TensorKind::EmbedNorm) {
             layer_norm_i16(&norm, rows);
         }

@@ -20,10 +20,10 @@ pub(super) fn feed_forward(
     sub_layer_input(&block.ff_input, residual, rows);
     let hidden = hidden_scratch(r.scratch)?.get_mut(..tokens.len() * block.ff1.epilogue.len())?;
     match block.table {
-        Some(table) => linear_table_i8(&block.ff1, table, rows, hidden),
-        None => linear_i8(&block.ff1, rows, hidden),
+        Some(table) => linear_table_i8(&block.ff1, table, r.panel, rows, hidden),
+        None => linear_i8(&block.ff1, r.panel, rows, hidden),
     }
-    linear_add_i16(&block.ff2, hidden, residual);
+    linear_add_i16(&block.ff2, r.panel, hidden, residual);
     if let Some(norm) = &block.norm2 {
         layer_norm_i16(norm, residual);
     }

@@ -49,30 +49,21 @@ impl<'a> Head<'a> {
     /// Writes the logits, int16 `[n_classes]`; real value = logit · [`logit_scale`](Self::logit_scale).
     /// A shorter `output` gets the first ones.
     pub fn logits(&self, features: &Features<'_>, output: &mut [i16]) {
-        linear_i16(&self.linear, features.values, output);
+        linear_i16(&self.linear, &mut [], features.values, output);
     }
 
     /// Returns the dequantized weight from feature `column` to `class` (0 where there is none): where
     /// tuning starts from. It multiplies the real value of a feature.
     pub fn weight(&self, class: usize, column: usize) -> f32 {
-        let index = class * self.linear.in_features + column;
-        let q = self.linear.weight.get(index).copied().unwrap_or(0);
-        if column < self.linear.in_features {
-            f32::from(q) * self.weight_scale(class)
-        } else {
-            0.0
-        }
+        f32::from(self.linear.weight(class, column)) * self.weight_scale(class)
     }
 
     /// Returns the dequantized bias of `class` (0 where there is none).
     pub fn bias(&self, class: usize) -> f32 {
-        let k = self.linear.in_features;
-        let row = self
-            .linear
-            .weight
-            .get(class * k..(class + 1) * k)
-            .unwrap_or(&[]);
-        let sum = row.iter().fold(0i32, |sum, &w| sum.wrapping_add(w.into()));
+        let columns = 0..self.linear.in_features;
+        let sum = columns.fold(0i32, |sum, column| {
+            sum.wrapping_add(self.linear.weight(class, column).into())
+        });
         let [bias, _] = self.linear.epilogue.get(class).copied().unwrap_or([0; 2]);
         // The zero point of the features was folded into the bias: take it out again.
         let bias = bias.wrapping_add(sum.wrapping_mul(self.feature_zero_point));

@@ -11,6 +11,8 @@
 //!   attention       i32 [T] weights, i32 [h] sums, int8 [B, d] queries and contexts
 //!   feed-forward    int8 [B, f] hidden layer
 //!   patches         int8 [B, n_features], for models of patches
+//! then
+//!   panel           a token block widened to int16, [B, K] of the longest operator input
 //! ```
 
 use super::EncoderError;
@@ -34,10 +36,16 @@ pub struct ArenaPlan {
     pub rows: usize,
     /// Scratch that attention and the feed-forward share.
     pub scratch: usize,
+    /// Four rows of an operator's input, widened to int16, as kernels read them.
+    pub panel: usize,
     /// Of `scratch`: attention weights, i32.
     pub weights: usize,
     /// Of `scratch`: attention sums, i32.
     pub sums: usize,
+}
+
+const fn max(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
 }
 
 const fn round_up_4(bytes: usize) -> usize {
@@ -60,6 +68,10 @@ impl ArenaPlan {
             (InputKind::Patches { .. }, Some((_, n_features))) => round_up_4(block * n_features),
             _ => 0,
         };
+        let columns = match config.input.frames() {
+            Some((_, n_features)) => max(n_features, max(d, config.d_ff as usize)),
+            None => max(d, config.d_ff as usize),
+        };
         let shared = if attention > feed_forward {
             attention
         } else {
@@ -71,6 +83,7 @@ impl ArenaPlan {
             values: round_up_4(tokens * d),
             rows: round_up_4(block * d),
             scratch: if shared > patches { shared } else { patches },
+            panel: 8 * columns,
             weights,
             sums,
         }
@@ -78,7 +91,7 @@ impl ArenaPlan {
 
     /// Returns the bytes of the whole arena.
     pub const fn total(&self) -> usize {
-        self.residual + self.keys + self.values + self.rows + self.scratch
+        self.residual + self.keys + self.values + self.rows + self.scratch + self.panel
     }
 }
 
@@ -118,6 +131,7 @@ pub(super) struct Regions<'a> {
     pub values: &'a mut [i8],
     pub rows: &'a mut [i8],
     pub scratch: &'a mut [u8],
+    pub panel: &'a mut [u32],
 }
 
 impl<'a> Regions<'a> {
@@ -132,7 +146,8 @@ impl<'a> Regions<'a> {
         let (keys, rest) = rest.split_at_mut_checked(plan.keys).ok_or(small)?;
         let (values, rest) = rest.split_at_mut_checked(plan.values).ok_or(small)?;
         let (rows, rest) = rest.split_at_mut_checked(plan.rows).ok_or(small)?;
-        let (scratch, _) = rest.split_at_mut_checked(plan.scratch).ok_or(small)?;
+        let (scratch, rest) = rest.split_at_mut_checked(plan.scratch).ok_or(small)?;
+        let (panel, _) = rest.split_at_mut_checked(plan.panel).ok_or(small)?;
         let misaligned = EncoderError::ArenaMisaligned;
         Ok(Self {
             residual: <[i16]>::mut_from_bytes(residual).map_err(|_| misaligned)?,
@@ -140,6 +155,7 @@ impl<'a> Regions<'a> {
             values: <[i8]>::mut_from_bytes(values).map_err(|_| misaligned)?,
             rows: <[i8]>::mut_from_bytes(rows).map_err(|_| misaligned)?,
             scratch,
+            panel: <[u32]>::mut_from_bytes(panel).map_err(|_| misaligned)?,
         })
     }
 }

@@ -187,7 +187,10 @@ impl ImageWriter {
                 hash.update(&data.bytes);
             }
             entries.push(entry);
-            out.extend_from_slice(&data.bytes);
+            match spec.kind.packing() {
+                0 => out.extend_from_slice(&data.bytes),
+                _ => out.extend(interleaved(&data.bytes, spec.cols as usize)),
+            }
         }
         let labels_offset = out.len();
         for label in &self.labels {
@@ -238,6 +241,20 @@ impl ImageWriter {
     }
 }
 
+/// Returns rows of `cols` bytes in pairs, interleaved: packing 1 of the format.
+fn interleaved(rows: &[u8], cols: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(rows.len());
+    for pair in rows.chunks(2 * cols.max(1)) {
+        match pair.split_at_checked(cols) {
+            Some((a, b)) if a.len() == b.len() => {
+                out.extend(a.iter().zip(b).flat_map(|(&a, &b)| [a, b]));
+            }
+            _ => out.extend_from_slice(pair),
+        }
+    }
+    out
+}
+
 /// Returns a line of the provenance.
 pub fn provenance_line(key: &str, value: &str) -> String {
     format!("{key}={}\n", value.replace('\n', " "))
@@ -264,7 +281,7 @@ fn entry(spec: &TensorSpec, data: &TensorData, offset: usize) -> TensorEntry {
     TensorEntry {
         kind: spec.kind as u8,
         dtype: spec.kind.data_type() as u8,
-        packing: 0,
+        packing: spec.kind.packing(),
         shift: data.shift,
         layer: U16::new(spec.layer),
         pre_shift: data.pre_shift,

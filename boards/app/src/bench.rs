@@ -36,6 +36,7 @@ pub struct Operands {
     scores: [i32; T],
     sums: [i32; D],
     table: [i8; 256],
+    panel: [u32; 2 * FF],
 }
 
 impl Operands {
@@ -50,6 +51,7 @@ impl Operands {
             scores: [0; T],
             sums: [0; D],
             table: [0; 256],
+            panel: [0; 2 * FF],
         }
     }
 
@@ -109,13 +111,13 @@ pub fn operators(meter: &mut impl Meter, o: &mut Operands) {
         let (input, output) = (o.input.get(..T * k), o.output.get_mut(..T * n));
         if let (Some(input), Some(output)) = (input, output) {
             case(meter, name, T * k * n, &mut || {
-                linear_i8(&layer, input, output)
+                linear_i8(&layer, &mut o.panel, input, output)
             });
         }
         let (input, output) = (o.input.get(..T * k), o.output.get_mut(..T * n));
         if let (FF, Some(input), Some(output)) = (n, input, output) {
             case(meter, "linear-gelu-98x64x256", T * k * n, &mut || {
-                linear_table_i8(&layer, &o.table, input, output);
+                linear_table_i8(&layer, &o.table, &mut o.panel, input, output);
             });
         }
     }
@@ -127,7 +129,7 @@ pub fn operators(meter: &mut impl Meter, o: &mut Operands) {
         zero_point: 0,
     };
     case(meter, "linear-add-98x256x64", T * FF * D, &mut || {
-        linear_add_i16(&layer, &o.input, &mut o.residual);
+        linear_add_i16(&layer, &mut o.panel, &o.input, &mut o.residual);
     });
     let norm = Norm {
         params: o.epilogue.get(..D).unwrap_or(&[]),

@@ -9,6 +9,7 @@ use crate::float_model::{Embedding, FloatModel, Linear, Norm};
 use crate::reference::{FloatInput, Output, Site, Transform, forward_through};
 use std::collections::HashMap;
 use tailtune::image::{Activation, Image, InputKind, NO_LAYER, NormOrder, Tensor, TensorKind};
+use tailtune::kernels;
 
 /// The values that a site may take: `(q − zero) · step` for `q` from `low` to `high`.
 #[derive(Debug, Clone)]
@@ -157,11 +158,17 @@ impl<'a> Grids<'_, 'a> {
         let unit = unit(&epilogue) * f64::from(epilogue.scale());
         let k = linear.in_features;
         let rows = linear.weight.chunks_exact_mut(k.max(1));
-        let quantized = weight.data::<i8>().chunks_exact(k.max(1));
-        for ((row, q), pair) in rows.zip(quantized).zip(pairs) {
-            for (column, (w, &q)) in row.iter_mut().zip(q).enumerate() {
+        let int8 = kernels::Linear {
+            weight: weight.data(),
+            epilogue: pairs,
+            in_features: k,
+            scaling: epilogue.scaling(),
+            zero_point: epilogue.zero_point(),
+        };
+        for (channel, (row, pair)) in rows.zip(pairs).enumerate() {
+            for (column, w) in row.iter_mut().enumerate() {
                 let step = f64::from(pair[1]) * unit / input.step(column);
-                *w = (f64::from(q) * step) as f32;
+                *w = (f64::from(int8.weight(channel, column)) * step) as f32;
             }
         }
         Ok(())

@@ -1,0 +1,209 @@
+//! Linear layers on ARMv7E-M (Cortex-M4, M7) and on ARMv8-M with the DSP extension: SMLAD, two
+//! multiply-accumulates an instruction.
+//!
+//! Four rows by two output channels a tile, its eight sums in registers. The rows are widened once a
+//! block to a panel, `[in_features / 2][4 rows]` words of two int16, so that LDRD brings two columns of
+//! two rows; a word of weights, `a₀ b₀ a₁ b₁`, becomes two columns of both channels by SXTB16 and
+//! SXTB16 ROR #8. 13 instructions for 16 multiply-accumulates, then one requantize an output: SMMLA
+//! and ASR. The bits are those of the portable loop: every sum wraps, in whatever order.
+#![allow(unsafe_code)]
+
+use crate::quant::Scaling;
+use core::arch::global_asm;
+
+global_asm!(
+    ".syntax unified",
+    ".section .text.tailtune_linear_tile,\"ax\",%progbits",
+    ".global tailtune_linear_tile",
+    ".type tailtune_linear_tile,%function",
+    ".thumb_func",
+    "tailtune_linear_tile:",
+    // r0 panel, r1 weights, r2 pairs of columns, r3 epilogue; on the stack: requantize, out.
+    // r4–r7: rows 0–3 with the even channel, r8–r11: with the odd one.
+    "push    {{r4-r11, lr}}",
+    "sub     sp, #12",
+    "str     r3, [sp, #8]",
+    "add     r12, r1, r2, lsl #2",
+    "str     r12, [sp, #4]",
+    "bic     r2, r2, #7",
+    "add     r2, r1, r2, lsl #2",
+    "str     r2, [sp]",
+    "ldr     r4, [r3]",
+    "mov     r5, r4",
+    "mov     r6, r4",
+    "mov     r7, r4",
+    "ldr     r8, [r3, #8]",
+    "mov     r9, r8",
+    "mov     r10, r8",
+    "mov     r11, r8",
+    "cmp     r1, r2",
+    "beq     3f",
+    "2:",
+    ".rept 8",
+    "ldr     lr, [r1], #4",
+    "sxtb16  r12, lr",
+    "sxtb16  lr, lr, ror #8",
+    "ldrd    r2, r3, [r0], #8",
+    "smlad   r4, r12, r2, r4",
+    "smlad   r8, lr, r2, r8",
+    "smlad   r5, r12, r3, r5",
+    "smlad   r9, lr, r3, r9",
+    "ldrd    r2, r3, [r0], #8",
+    "smlad   r6, r12, r2, r6",
+    "smlad   r10, lr, r2, r10",
+    "smlad   r7, r12, r3, r7",
+    "smlad   r11, lr, r3, r11",
+    ".endr",
+    "ldr     r2, [sp]",
+    "cmp     r1, r2",
+    "bne     2b",
+    "3:",
+    "ldr     r2, [sp, #4]",
+    "cmp     r1, r2",
+    "beq     5f",
+    "4:",
+    "ldr     lr, [r1], #4",
+    "sxtb16  r12, lr",
+    "sxtb16  lr, lr, ror #8",
+    "ldrd    r2, r3, [r0], #8",
+    "smlad   r4, r12, r2, r4",
+    "smlad   r8, lr, r2, r8",
+    "smlad   r5, r12, r3, r5",
+    "smlad   r9, lr, r3, r9",
+    "ldrd    r2, r3, [r0], #8",
+    "smlad   r6, r12, r2, r6",
+    "smlad   r10, lr, r2, r10",
+    "smlad   r7, r12, r3, r7",
+    "smlad   r11, lr, r3, r11",
+    "ldr     r2, [sp, #4]",
+    "cmp     r1, r2",
+    "bne     4b",
+    "5:",
+    "ldr     r0, [sp, #8]",
+    "ldr     r1, [sp, #48]",
+    "ldr     r2, [r0, #4]",
+    "ldr     r3, [r0, #12]",
+    "ldr     r12, [r1]",
+    "cmp     r12, #0",
+    "beq     6f",
+    "lsl     r4, r4, r12",
+    "lsl     r5, r5, r12",
+    "lsl     r6, r6, r12",
+    "lsl     r7, r7, r12",
+    "lsl     r8, r8, r12",
+    "lsl     r9, r9, r12",
+    "lsl     r10, r10, r12",
+    "lsl     r11, r11, r12",
+    "6:",
+    "ldr     r12, [r1, #4]",
+    "ldr     lr, [r1, #8]",
+    "smmla   r4, r4, r2, r12",
+    "smmla   r5, r5, r2, r12",
+    "smmla   r6, r6, r2, r12",
+    "smmla   r7, r7, r2, r12",
+    "smmla   r8, r8, r3, r12",
+    "smmla   r9, r9, r3, r12",
+    "smmla   r10, r10, r3, r12",
+    "smmla   r11, r11, r3, r12",
+    "asr     r4, r4, lr",
+    "asr     r5, r5, lr",
+    "asr     r6, r6, lr",
+    "asr     r7, r7, lr",
+    "asr     r8, r8, lr",
+    "asr     r9, r9, lr",
+    "asr     r10, r10, lr",
+    "asr     r11, r11, lr",
+    "ldr     r0, [sp, #52]",
+    "stm     r0, {{r4-r11}}",
+    "add     sp, #12",
+    "pop     {{r4-r11, pc}}",
+    ".size tailtune_linear_tile, . - tailtune_linear_tile",
+);
+
+unsafe extern "C" {
+    /// Computes one tile; see the comments in the code for its registers.
+    fn tailtune_linear_tile(
+        panel: *const u32,
+        weights: *const i8,
+        pairs: usize,
+        epilogue: *const [[i32; 2]; 2],
+        requantize: *const Requantize,
+        out: *mut [[i32; 4]; 2],
+    );
+}
+
+/// A requantize as the tile applies it.
+#[repr(C)]
+pub(super) struct Requantize {
+    pre_shift: u32,
+    offset: i32,
+    right: u32,
+}
+
+impl Requantize {
+    /// Returns what [`Scaling::apply`] does to every sum.
+    pub fn new(scaling: Scaling, zero_point: i32) -> Self {
+        Self {
+            pre_shift: u32::from(scaling.pre_shift) & 31,
+            offset: scaling.offset(zero_point),
+            right: u32::from(scaling.shift).wrapping_sub(32) & 31,
+        }
+    }
+}
+
+/// Up to four rows, widened.
+pub(super) struct Panel<'a> {
+    words: &'a [u32],
+    in_features: usize,
+}
+
+impl<'a> Panel<'a> {
+    /// Widens up to four rows of `in_features` columns; what is missing of four is left as it is, and its
+    /// results mean nothing. None for an odd number of columns, or where `words` is too short.
+    pub fn widen(words: &'a mut [u32], rows: &[i8], in_features: usize) -> Option<Self> {
+        if in_features == 0 || !in_features.is_multiple_of(2) {
+            return None;
+        }
+        let words = words.get_mut(..2 * in_features)?;
+        for (i, row) in rows.chunks_exact(in_features).take(4).enumerate() {
+            let (pairs, _) = row.as_chunks::<2>();
+            for (quad, &[low, high]) in words.chunks_exact_mut(4).zip(pairs) {
+                if let Some(word) = quad.get_mut(i) {
+                    let low = i32::from(low).cast_unsigned() & 0xffff;
+                    *word = low | i32::from(high).cast_unsigned() << 16;
+                }
+            }
+        }
+        Some(Self { words, in_features })
+    }
+
+    /// Returns the requantized outputs of four rows with the even and with the odd channel of a pair;
+    /// none if `weights` are not those of a pair, at a multiple of four.
+    #[inline(always)]
+    pub fn tile(
+        &self,
+        weights: &[i8],
+        epilogue: &[[i32; 2]; 2],
+        requantize: &Requantize,
+    ) -> Option<[[i32; 4]; 2]> {
+        if weights.len() != 2 * self.in_features || !weights.as_ptr().addr().is_multiple_of(4) {
+            return None;
+        }
+        let mut out = [[0; 4]; 2];
+        // SAFETY: the loop reads one word of weights and four of the panel for each of
+        // `in_features / 2` pairs of columns: `2 · in_features` bytes and as many words, which both
+        // slices have (`widen` cut the panel to it). It writes eight words to `out`. All pointers are
+        // aligned to words; the function keeps the registers that the calling convention wants kept.
+        unsafe {
+            tailtune_linear_tile(
+                self.words.as_ptr(),
+                weights.as_ptr(),
+                self.in_features / 2,
+                epilogue,
+                requantize,
+                &raw mut out,
+            );
+        }
+        Some(out)
+    }
+}
