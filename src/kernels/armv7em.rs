@@ -81,6 +81,8 @@ global_asm!(
     "5:",
     "ldr     r0, [sp, #8]",
     "ldr     r1, [sp, #48]",
+    "cmp     r1, #0",
+    "beq     7f",
     "ldr     r2, [r0, #4]",
     "ldr     r3, [r0, #12]",
     "ldr     r12, [r1]",
@@ -113,6 +115,7 @@ global_asm!(
     "asr     r9, r9, lr",
     "asr     r10, r10, lr",
     "asr     r11, r11, lr",
+    "7:",
     "ldr     r0, [sp, #52]",
     "stm     r0, {{r4-r11}}",
     "add     sp, #12",
@@ -121,7 +124,7 @@ global_asm!(
 );
 
 unsafe extern "C" {
-    /// Computes one tile; see the comments in the code for its registers.
+    /// Computes one tile; without `requantize` its sums. See the comments in the code for its registers.
     fn tailtune_linear_tile(
         panel: *const u32,
         weights: *const i8,
@@ -161,11 +164,20 @@ impl<'a> Panel<'a> {
     /// Widens up to four rows of `in_features` columns; what is missing of four is left as it is, and its
     /// results mean nothing. None for an odd number of columns, or where `words` is too short.
     pub fn widen(words: &'a mut [u32], rows: &[i8], in_features: usize) -> Option<Self> {
+        Self::widen_rows(words, rows.chunks_exact(in_features.max(1)), in_features)
+    }
+
+    /// As [`Self::widen`], of rows that do not lie one after the other.
+    pub fn widen_rows<'r>(
+        words: &'a mut [u32],
+        rows: impl Iterator<Item = &'r [i8]>,
+        in_features: usize,
+    ) -> Option<Self> {
         if in_features == 0 || !in_features.is_multiple_of(2) {
             return None;
         }
         let words = words.get_mut(..2 * in_features)?;
-        for (i, row) in rows.chunks_exact(in_features).take(4).enumerate() {
+        for (i, row) in rows.take(4).enumerate() {
             let (pairs, _) = row.as_chunks::<2>();
             for (quad, &[low, high]) in words.chunks_exact_mut(4).zip(pairs) {
                 if let Some(word) = quad.get_mut(i) {
@@ -177,6 +189,19 @@ impl<'a> Panel<'a> {
         Some(Self { words, in_features })
     }
 
+    /// Takes words that are a panel already, of this many columns.
+    pub fn of(words: &'a [u32], in_features: usize) -> Option<Self> {
+        let even = in_features.is_multiple_of(2);
+        let words = words.get(..2 * in_features).filter(|_| even)?;
+        Some(Self { words, in_features })
+    }
+
+    /// Returns the sums of four rows with a pair of channels, as [`Self::tile`] without its requantize.
+    #[inline(always)]
+    pub fn sums(&self, weights: &[i8]) -> Option<[[i32; 4]; 2]> {
+        self.run(weights, &[[0; 2]; 2], core::ptr::null())
+    }
+
     /// Returns the requantized outputs of four rows with the even and with the odd channel of a pair;
     /// none if `weights` are not those of a pair, at a multiple of four.
     #[inline(always)]
@@ -186,14 +211,24 @@ impl<'a> Panel<'a> {
         epilogue: &[[i32; 2]; 2],
         requantize: &Requantize,
     ) -> Option<[[i32; 4]; 2]> {
+        self.run(weights, epilogue, requantize)
+    }
+
+    #[inline(always)]
+    fn run(
+        &self,
+        weights: &[i8],
+        epilogue: &[[i32; 2]; 2],
+        requantize: *const Requantize,
+    ) -> Option<[[i32; 4]; 2]> {
         if weights.len() != 2 * self.in_features || !weights.as_ptr().addr().is_multiple_of(4) {
             return None;
         }
         let mut out = [[0; 4]; 2];
         // SAFETY: the loop reads one word of weights and four of the panel for each of
         // `in_features / 2` pairs of columns: `2 · in_features` bytes and as many words, which both
-        // slices have (`widen` cut the panel to it). It writes eight words to `out`. All pointers are
-        // aligned to words; the function keeps the registers that the calling convention wants kept.
+        // slices have (the panel was cut to it when it was made). It writes eight words to `out` and
+        // reads `requantize` only where that is not null. All pointers are aligned to words; the function keeps the registers that the calling convention wants kept.
         unsafe {
             tailtune_linear_tile(
                 self.words.as_ptr(),

@@ -150,6 +150,22 @@ pub fn linear_i8(linear: &Linear<'_>, panel: &mut [u32], input: &[i8], output: &
     });
 }
 
+/// Writes int8 outputs where `place(row, channel)` says.
+#[inline(always)]
+pub(super) fn linear_at(
+    linear: &Linear<'_>,
+    panel: &mut [u32],
+    input: &[i8],
+    output: &mut [i8],
+    place: impl Fn(usize, usize) -> usize,
+) {
+    linear.each(panel, input, |row, channel, value| {
+        if let Some(out) = output.get_mut(place(row, channel)) {
+            *out = saturate_i8(value);
+        }
+    });
+}
+
 /// Writes int8 `[rows, out_features]` through an activation table of the values −128 to 127.
 pub fn linear_table_i8(
     linear: &Linear<'_>,
@@ -188,7 +204,7 @@ pub fn linear_add_i16(linear: &Linear<'_>, panel: &mut [u32], input: &[i8], resi
 
 /// Returns `start + Σ a·b`, wrapping.
 #[inline(always)]
-pub(super) fn dot(a: &[i8], b: &[i8], start: i32) -> i32 {
+fn dot(a: &[i8], b: &[i8], start: i32) -> i32 {
     a.iter().zip(b).fold(start, |sum, (&a, &b)| {
         sum.wrapping_add(i32::from(a) * i32::from(b))
     })
@@ -196,7 +212,7 @@ pub(super) fn dot(a: &[i8], b: &[i8], start: i32) -> i32 {
 
 /// Returns the dot products of a row with an interleaved pair of channels.
 #[inline(always)]
-fn dot_pair(row: &[i8], weight: &[i8], start: [i32; 2]) -> [i32; 2] {
+pub(super) fn dot_pair(row: &[i8], weight: &[i8], start: [i32; 2]) -> [i32; 2] {
     let (weight, _) = weight.as_chunks::<2>();
     row.iter()
         .zip(weight)

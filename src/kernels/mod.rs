@@ -17,7 +17,9 @@ mod requantize;
 mod rsqrt;
 mod softmax;
 
-pub use attention::{AttentionScale, attend, scores};
+pub use attention::{
+    AttentionScale, Context, HeadLayout, QUERIES, attend, linear_keys, linear_values,
+};
 pub use layer_norm::{Norm, layer_norm_i8, layer_norm_i16};
 pub use linear::{Linear, linear_add_i16, linear_i8, linear_i16, linear_table_i8};
 pub use requantize::{mean_rows, requantize_rows};

@@ -29,19 +29,54 @@ static TABLE: [u16; 256] = {
     table
 };
 
-/// Replaces scores by Q14 exponentials relative to the largest; returns their sum.
+/// Replaces the scores of four queries by Q14 exponentials relative to each one's largest; returns their
+/// sums.
 ///
-/// The sum is at least [`ONE`] unless `scores` is empty, and at most `scores.len() · ONE`.
-pub fn exponentials(scores: &mut [i32], scaling: Scaling, mantissa: i32) -> i32 {
-    let max = scores.iter().copied().fold(i32::MIN, i32::max);
-    let mut sum = 0i32;
-    for score in scores {
-        let u = scaling
-            .apply(max.wrapping_sub(*score), mantissa, 0)
-            .clamp(0, 4095);
-        let e = i32::from(TABLE[(u & 255) as usize]) >> (u >> 8);
-        *score = e;
-        sum = sum.wrapping_add(e);
+/// `weights` holds, for each pair of keys, four queries' scores (i32) with the even key, then with the
+/// odd one: `4 · len` words, `len` rounded up to even. Its first half becomes, for each pair of keys,
+/// four words: the even key's exponential below, the odd one's above. A sum is at least [`ONE`] unless
+/// `len` is 0, and at most `len · ONE`.
+pub fn exponentials(weights: &mut [u32], len: usize, scaling: Scaling, mantissa: i32) -> [i32; 4] {
+    let (whole, pairs) = (len / 2, len.div_ceil(2));
+    let mut max = [i32::MIN; 4];
+    for (pair, scores) in weights.chunks_exact(8).take(pairs).enumerate() {
+        let (even, odd) = scores.split_at(4);
+        for (max, &score) in max.iter_mut().zip(even) {
+            *max = (*max).max(score.cast_signed());
+        }
+        if pair < whole {
+            for (max, &score) in max.iter_mut().zip(odd) {
+                *max = (*max).max(score.cast_signed());
+            }
+        }
     }
-    sum
+    let mut sums = [0i32; 4];
+    let exponential = |max: i32, score: u32| {
+        let u = scaling
+            .apply(max.wrapping_sub(score.cast_signed()), mantissa, 0)
+            .clamp(0, 4095);
+        i32::from(TABLE[(u & 255) as usize]) >> (u >> 8)
+    };
+    for pair in 0..pairs {
+        let Some(scores) = weights.get(8 * pair..8 * pair + 8) else {
+            break;
+        };
+        let mut words = [0u32; 4];
+        let (even, odd) = scores.split_at(4);
+        let rows = words.iter_mut().zip(&mut sums).zip(max);
+        for (((word, sum), max), (&even, &odd)) in rows.zip(even.iter().zip(odd)) {
+            let low = exponential(max, even);
+            let high = if pair < whole {
+                exponential(max, odd)
+            } else {
+                0
+            };
+            *sum = sum.wrapping_add(low).wrapping_add(high);
+            *word = low.cast_unsigned() | high.cast_unsigned() << 16;
+        }
+        if let Some(place) = weights.get_mut(4 * pair..4 * pair + 4) {
+            place.copy_from_slice(&words);
+        }
+    }
+    sums
 }

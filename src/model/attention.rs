@@ -3,7 +3,8 @@
 use super::plan::{ArenaPlan, Regions, attention_scratch};
 use super::view::{Block, SubLayerInput};
 use crate::kernels::{
-    attend, layer_norm_i8, layer_norm_i16, linear_add_i16, linear_i8, requantize_rows,
+    Context, HeadLayout, attend, layer_norm_i8, layer_norm_i16, linear_add_i16, linear_i8,
+    linear_keys, linear_values, requantize_rows,
 };
 use core::ops::Range;
 
@@ -21,18 +22,20 @@ pub(super) fn sub_layer_input(input: &SubLayerInput<'_>, residual: &[i16], rows:
     }
 }
 
-/// Writes the keys and values of some tokens.
+/// Writes the keys and values of some of `len` tokens.
 pub(super) fn keys_values(
     block: &Block<'_>,
     r: &mut Regions<'_>,
     d: usize,
     tokens: Range<usize>,
+    layout: &HeadLayout,
 ) -> Option<()> {
     let span = tokens.start * d..tokens.end * d;
     let rows = r.rows.get_mut(..span.len())?;
-    sub_layer_input(&block.attn_input, r.residual.get(span.clone())?, rows);
-    linear_i8(&block.key, r.panel, rows, r.keys.get_mut(span.clone())?);
-    linear_i8(&block.value, r.panel, rows, r.values.get_mut(span)?);
+    sub_layer_input(&block.attn_input, r.residual.get(span)?, rows);
+    let (panel, first) = (&mut *r.scratch, tokens.start);
+    linear_keys(&block.key, panel, rows, first, layout, r.keys);
+    linear_values(&block.value, panel, rows, first, layout, r.values);
     Some(())
 }
 
@@ -44,32 +47,27 @@ pub(super) fn attention(
     r: &mut Regions<'_>,
     d: usize,
     tokens: Range<usize>,
+    layout: &HeadLayout,
     len: usize,
 ) -> Option<()> {
     let span = tokens.start * d..tokens.end * d;
     let residual = r.residual.get_mut(span.clone())?;
     let rows = r.rows.get_mut(..span.len())?;
     sub_layer_input(&block.attn_input, residual, rows);
-    let (weights, sums, queries) = attention_scratch(plan, r.scratch)?;
-    let (weights, queries) = (weights.get_mut(..len)?, queries.get_mut(..span.len())?);
-    linear_i8(&block.query, r.panel, rows, queries);
-    let (keys, values) = (r.keys.get(..len * d)?, r.values.get(..len * d)?);
-    let head_dim = sums.len().max(1);
-    for query in queries.chunks_exact_mut(d) {
-        for (head, query) in query.chunks_exact_mut(head_dim).enumerate() {
-            attend(
-                query,
-                keys,
-                values,
-                d,
-                head * head_dim,
-                &block.attention,
-                weights,
-                sums,
-            );
-        }
+    let (weights, queries, panel) = attention_scratch(plan, r.scratch)?;
+    let queries = queries.get_mut(..span.len())?;
+    linear_i8(&block.query, panel, rows, queries);
+    let context = Context {
+        keys: r.keys,
+        values: r.values,
+        layout: *layout,
+        len,
+        scale: block.attention,
+    };
+    for head in 0..d / layout.head_dim {
+        attend(&context, queries, d, head, weights, panel);
     }
-    linear_add_i16(&block.out, r.panel, queries, residual);
+    linear_add_i16(&block.out, panel, queries, residual);
     if let Some(norm) = &block.norm1 {
         layer_norm_i16(norm, residual);
     }

@@ -9,11 +9,11 @@
 use super::attention::{attention, keys_values};
 use super::embedding::{Embedding, Input};
 use super::feed_forward::feed_forward;
-use super::plan::{ArenaPlan, Regions, TOKEN_BLOCK, hidden_scratch};
+use super::plan::{ArenaPlan, Regions, TOKEN_BLOCK, patch_scratch};
 use super::view::{Block, global_norm, requantize};
 use super::{EncoderError, Features, InputError};
 use crate::image::{Image, NO_LAYER, Pooling, Tensor, TensorKind};
-use crate::kernels::{layer_norm_i16, mean_rows, requantize_rows};
+use crate::kernels::{HeadLayout, layer_norm_i16, mean_rows, requantize_rows};
 use core::ops::Range;
 
 /// An int8 encoder over an image, working in an arena.
@@ -201,6 +201,7 @@ impl<'e> Forward<'e, '_, '_> {
     fn run(&mut self) -> Option<()> {
         let tokens = |row: usize, end: usize| -> Range<usize> { row..end.min(row + TOKEN_BLOCK) };
         let (len, d) = (self.len, self.encoder.d_model());
+        let layout = HeadLayout::new(self.encoder.image.config().head_dim(), len);
         match self.stage {
             Stage::Embed { row } => self.embed(tokens(row, len)),
             Stage::KeysValues { layer, row } => {
@@ -210,14 +211,16 @@ impl<'e> Forward<'e, '_, '_> {
                     &mut e.regions,
                     d,
                     tokens(row, len),
+                    &layout,
                 )
             }
             Stage::Rows { layer, row } => {
                 let tokens = tokens(row, self.rows(layer));
                 let e = &mut *self.encoder;
                 let block = Block::new(&e.image, layer)?;
-                attention(&block, &e.plan, &mut e.regions, d, tokens.clone(), len)?;
-                feed_forward(&block, &mut e.regions, d, tokens)
+                let r = &mut e.regions;
+                attention(&block, &e.plan, r, d, tokens.clone(), &layout, len)?;
+                feed_forward(&block, &e.plan, &mut e.regions, d, tokens)
             }
             Stage::Pool => self.pool(),
             Stage::Done => None,
@@ -231,9 +234,9 @@ impl<'e> Forward<'e, '_, '_> {
             .regions
             .residual
             .get_mut(tokens.start * d..tokens.end * d)?;
-        let scratch = hidden_scratch(e.regions.scratch)?;
+        let (patches, panel) = patch_scratch(&e.plan, e.regions.scratch)?;
         e.embedding
-            .write(&self.input, tokens.start, rows, scratch, e.regions.panel);
+            .write(&self.input, tokens.start, rows, patches, panel);
         if let Some(norm) = global_norm(&e.image, TensorKind::EmbedNorm) {
             layer_norm_i16(&norm, rows);
         }

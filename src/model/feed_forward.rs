@@ -1,7 +1,7 @@
 //! The position-wise feed-forward layer of one block.
 
 use super::attention::sub_layer_input;
-use super::plan::{Regions, hidden_scratch};
+use super::plan::{ArenaPlan, Regions, hidden_scratch};
 use super::view::Block;
 use crate::kernels::{layer_norm_i16, linear_add_i16, linear_i8, linear_table_i8};
 use core::ops::Range;
@@ -10,6 +10,7 @@ use core::ops::Range;
 /// block is post-norm.
 pub(super) fn feed_forward(
     block: &Block<'_>,
+    plan: &ArenaPlan,
     r: &mut Regions<'_>,
     d: usize,
     tokens: Range<usize>,
@@ -18,12 +19,13 @@ pub(super) fn feed_forward(
     let residual = r.residual.get_mut(span.clone())?;
     let rows = r.rows.get_mut(..span.len())?;
     sub_layer_input(&block.ff_input, residual, rows);
-    let hidden = hidden_scratch(r.scratch)?.get_mut(..tokens.len() * block.ff1.epilogue.len())?;
+    let (hidden, panel) = hidden_scratch(plan, r.scratch)?;
+    let hidden = hidden.get_mut(..tokens.len() * block.ff1.epilogue.len())?;
     match block.table {
-        Some(table) => linear_table_i8(&block.ff1, table, r.panel, rows, hidden),
-        None => linear_i8(&block.ff1, r.panel, rows, hidden),
+        Some(table) => linear_table_i8(&block.ff1, table, panel, rows, hidden),
+        None => linear_i8(&block.ff1, panel, rows, hidden),
     }
-    linear_add_i16(&block.ff2, r.panel, hidden, residual);
+    linear_add_i16(&block.ff2, panel, hidden, residual);
     if let Some(norm) = &block.norm2 {
         layer_norm_i16(norm, residual);
     }

@@ -7,17 +7,18 @@
 //! keys              int8  [T, d]      T·d     (each region rounded up to 4 bytes)
 //! values            int8  [T, d]      T·d
 //! rows              int8  [B, d]      a block's operator input; afterwards the pooled feature
-//! then the larger of
-//!   attention       i32 [T] weights, i32 [h] sums, int8 [B, d] queries and contexts
-//!   feed-forward    int8 [B, f] hidden layer
-//!   patches         int8 [B, n_features], for models of patches
-//! then
-//!   panel           a token block widened to int16, [B, K] of the longest operator input
+//! then the largest of
+//!   attention       i32 [4, T] weights, int8 [B, d] queries and contexts, panel of d
+//!   feed-forward    int8 [B, f] hidden layer, panel of d or f
+//!   patches         int8 [B, n_features], panel of n_features, for models of frames or patches
 //! ```
+//!
+//! `T` of the keys, the values and the weights is rounded up to even. A panel is a token block of an
+//! operator's input, `[B, K]`, widened to int16 as kernels read it.
 
 use super::EncoderError;
 use crate::image::{InputKind, ModelConfig};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Tokens that go through a block's projections and feed-forward together: the size of a step.
 pub const TOKEN_BLOCK: usize = 4;
@@ -36,16 +37,21 @@ pub struct ArenaPlan {
     pub rows: usize,
     /// Scratch that attention and the feed-forward share.
     pub scratch: usize,
-    /// Four rows of an operator's input, widened to int16, as kernels read them.
-    pub panel: usize,
-    /// Of `scratch`: attention weights, i32.
+    /// Of `scratch`: attention weights.
     pub weights: usize,
-    /// Of `scratch`: attention sums, i32.
-    pub sums: usize,
+    /// Of `scratch`: the feed-forward's hidden layer.
+    pub hidden: usize,
+    /// Of `scratch`: patches.
+    pub patches: usize,
 }
 
 const fn max(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
+}
+
+/// Bytes of a panel of this many columns.
+const fn panel(columns: usize) -> usize {
+    8 * columns
 }
 
 const fn round_up_4(bytes: usize) -> usize {
@@ -61,37 +67,31 @@ impl ArenaPlan {
         } else {
             TOKEN_BLOCK
         };
-        let (weights, sums) = (4 * tokens, 4 * config.head_dim());
-        let attention = weights + sums + round_up_4(block * d);
-        let feed_forward = round_up_4(block * config.d_ff as usize);
-        let patches = match (config.input, config.input.frames()) {
-            (InputKind::Patches { .. }, Some((_, n_features))) => round_up_4(block * n_features),
-            _ => 0,
+        let (even, d_ff) = (tokens.next_multiple_of(2), config.d_ff as usize);
+        let (weights, hidden) = (16 * even, round_up_4(block * d_ff));
+        let (columns, patches) = match (config.input, config.input.frames()) {
+            (InputKind::Patches { .. }, Some((_, n))) => (n, round_up_4(block * n)),
+            (_, Some((_, n))) => (n, 0),
+            _ => (0, 0),
         };
-        let columns = match config.input.frames() {
-            Some((_, n_features)) => max(n_features, max(d, config.d_ff as usize)),
-            None => max(d, config.d_ff as usize),
-        };
-        let shared = if attention > feed_forward {
-            attention
-        } else {
-            feed_forward
-        };
+        let attention = weights + round_up_4(block * d) + panel(d);
+        let feed_forward = hidden + panel(max(d, d_ff));
+        let embedding = patches + panel(columns);
         Self {
             residual: round_up_4(2 * tokens * d),
-            keys: round_up_4(tokens * d),
-            values: round_up_4(tokens * d),
+            keys: round_up_4(even * d),
+            values: round_up_4(even * d),
             rows: round_up_4(block * d),
-            scratch: if shared > patches { shared } else { patches },
-            panel: 8 * columns,
+            scratch: max(attention, max(feed_forward, embedding)),
             weights,
-            sums,
+            hidden,
+            patches,
         }
     }
 
     /// Returns the bytes of the whole arena.
     pub const fn total(&self) -> usize {
-        self.residual + self.keys + self.values + self.rows + self.scratch + self.panel
+        self.residual + self.keys + self.values + self.rows + self.scratch
     }
 }
 
@@ -130,8 +130,7 @@ pub(super) struct Regions<'a> {
     pub keys: &'a mut [i8],
     pub values: &'a mut [i8],
     pub rows: &'a mut [i8],
-    pub scratch: &'a mut [u8],
-    pub panel: &'a mut [u32],
+    pub scratch: &'a mut [u32],
 }
 
 impl<'a> Regions<'a> {
@@ -146,35 +145,46 @@ impl<'a> Regions<'a> {
         let (keys, rest) = rest.split_at_mut_checked(plan.keys).ok_or(small)?;
         let (values, rest) = rest.split_at_mut_checked(plan.values).ok_or(small)?;
         let (rows, rest) = rest.split_at_mut_checked(plan.rows).ok_or(small)?;
-        let (scratch, rest) = rest.split_at_mut_checked(plan.scratch).ok_or(small)?;
-        let (panel, _) = rest.split_at_mut_checked(plan.panel).ok_or(small)?;
+        let (scratch, _) = rest.split_at_mut_checked(plan.scratch).ok_or(small)?;
         let misaligned = EncoderError::ArenaMisaligned;
         Ok(Self {
             residual: <[i16]>::mut_from_bytes(residual).map_err(|_| misaligned)?,
             keys: <[i8]>::mut_from_bytes(keys).map_err(|_| misaligned)?,
             values: <[i8]>::mut_from_bytes(values).map_err(|_| misaligned)?,
             rows: <[i8]>::mut_from_bytes(rows).map_err(|_| misaligned)?,
-            scratch,
-            panel: <[u32]>::mut_from_bytes(panel).map_err(|_| misaligned)?,
+            scratch: <[u32]>::mut_from_bytes(scratch).map_err(|_| misaligned)?,
         })
     }
 }
 
-/// What attention makes of the scratch: weights `[len]`, sums `[head_dim]`, queries `[B, d]`.
+/// What attention makes of the scratch: weights `[4, T]`, queries `[B, d]`, a panel.
 pub(super) fn attention_scratch<'s>(
     plan: &ArenaPlan,
-    scratch: &'s mut [u8],
-) -> Option<(&'s mut [i32], &'s mut [i32], &'s mut [i8])> {
-    let (weights, rest) = scratch.split_at_mut_checked(plan.weights)?;
-    let (sums, queries) = rest.split_at_mut_checked(plan.sums)?;
-    Some((
-        <[i32]>::mut_from_bytes(weights).ok()?,
-        <[i32]>::mut_from_bytes(sums).ok()?,
-        <[i8]>::mut_from_bytes(queries).ok()?,
-    ))
+    scratch: &'s mut [u32],
+) -> Option<(&'s mut [u32], &'s mut [i8], &'s mut [u32])> {
+    let (weights, rest) = scratch.split_at_mut_checked(plan.weights / 4)?;
+    let (queries, panel) = rest.split_at_mut_checked(plan.rows / 4)?;
+    Some((weights, bytes(queries)?, panel))
 }
 
-/// What the feed-forward makes of the scratch: its hidden layer `[B, d_ff]`.
-pub(super) fn hidden_scratch(scratch: &mut [u8]) -> Option<&mut [i8]> {
-    <[i8]>::mut_from_bytes(scratch).ok()
+/// What the feed-forward makes of the scratch: its hidden layer `[B, d_ff]`, a panel.
+pub(super) fn hidden_scratch<'s>(
+    plan: &ArenaPlan,
+    scratch: &'s mut [u32],
+) -> Option<(&'s mut [i8], &'s mut [u32])> {
+    let (hidden, panel) = scratch.split_at_mut_checked(plan.hidden / 4)?;
+    Some((bytes(hidden)?, panel))
+}
+
+/// What the embedding makes of the scratch: patches `[B, n_features]`, a panel.
+pub(super) fn patch_scratch<'s>(
+    plan: &ArenaPlan,
+    scratch: &'s mut [u32],
+) -> Option<(&'s mut [i8], &'s mut [u32])> {
+    let (patches, panel) = scratch.split_at_mut_checked(plan.patches / 4)?;
+    Some((bytes(patches)?, panel))
+}
+
+fn bytes(words: &mut [u32]) -> Option<&mut [i8]> {
+    <[i8]>::mut_from_bytes(words.as_mut_bytes()).ok()
 }

@@ -2,8 +2,8 @@
 
 use tailtune::image::Image;
 use tailtune::kernels::{
-    AttentionScale, Linear, Norm, attend, layer_norm_i16, linear_add_i16, linear_i8,
-    linear_table_i8,
+    AttentionScale, Context, HeadLayout, Linear, Norm, QUERIES, attend, exponentials,
+    layer_norm_i16, linear_add_i16, linear_i8, linear_table_i8,
 };
 use tailtune::model::{Encoder, Input};
 use tailtune::quant::Scaling;
@@ -33,8 +33,8 @@ pub struct Operands {
     epilogue: [[i32; 2]; FF],
     output: [i8; T * FF],
     residual: [i16; T * D],
-    scores: [i32; T],
-    sums: [i32; D],
+    scores: [u32; 4 * T],
+    sums: [i32; QUERIES],
     table: [i8; 256],
     panel: [u32; 2 * FF],
 }
@@ -48,8 +48,8 @@ impl Operands {
             epilogue: [[0; 2]; FF],
             output: [0; T * FF],
             residual: [0; T * D],
-            scores: [0; T],
-            sums: [0; D],
+            scores: [0; 4 * T],
+            sums: [0; QUERIES],
             table: [0; 256],
             panel: [0; 2 * FF],
         }
@@ -150,20 +150,23 @@ pub fn operators(meter: &mut impl Meter, o: &mut Operands) {
         zero_point: 0,
     };
     let (keys, values) = o.input.split_at(T * D);
-    let values = values.get(..T * D).unwrap_or(&[]);
+    let context = Context {
+        keys,
+        values: values.get(..T * D).unwrap_or(&[]),
+        layout: HeadLayout::new(D, T),
+        len: T,
+        scale,
+    };
     let queries = o.output.get_mut(..T * D).unwrap_or(&mut []);
     case(meter, "attention-98x98x64", 2 * T * T * D, &mut || {
-        for query in queries.chunks_exact_mut(D) {
-            attend(
-                query,
-                keys.get(..T * D).unwrap_or(&[]),
-                values,
-                D,
-                0,
-                &scale,
-                &mut o.scores,
-                &mut o.sums,
-            );
+        for four in queries.chunks_mut(QUERIES * D) {
+            attend(&context, four, D, 0, &mut o.scores, &mut o.panel);
+        }
+    });
+    case(meter, "softmax-98x98", T * T, &mut || {
+        for _ in 0..T.div_ceil(QUERIES) {
+            let e = exponentials(&mut o.scores, T, scale.softmax, scale.softmax_mantissa);
+            o.sums = e;
         }
     });
 }
