@@ -8,6 +8,7 @@
 //! and ASR. The bits are those of the portable loop: every sum wraps, in whatever order.
 #![allow(unsafe_code)]
 
+use super::Linear;
 use crate::quant::Scaling;
 use core::arch::global_asm;
 
@@ -154,6 +155,19 @@ impl Requantize {
     }
 }
 
+/// Returns whether the kernel takes these weights: words must lie at multiples of four.
+pub(super) fn takes(linear: &Linear<'_>) -> bool {
+    linear.epilogue.len().is_multiple_of(2) && linear.weight.as_ptr().addr().is_multiple_of(4)
+}
+
+/// Where the outputs of a tile go: that of row `r` and channel `c`, even, to `channel(c) + rows[r]`, that
+/// of channel `c + 1` `odd` places further.
+pub(super) struct Places<C> {
+    pub channel: C,
+    pub rows: [usize; 4],
+    pub odd: usize,
+}
+
 /// Up to four rows, widened.
 pub(super) struct Panel<'a> {
     words: &'a [u32],
@@ -178,12 +192,18 @@ impl<'a> Panel<'a> {
         }
         let words = words.get_mut(..2 * in_features)?;
         for (i, row) in rows.take(4).enumerate() {
-            let (pairs, _) = row.as_chunks::<2>();
-            for (quad, &[low, high]) in words.chunks_exact_mut(4).zip(pairs) {
-                if let Some(word) = quad.get_mut(i) {
-                    let low = i32::from(low).cast_unsigned() & 0xffff;
-                    *word = low | i32::from(high).cast_unsigned() << 16;
+            let (quads, rest) = row.as_chunks::<4>();
+            let mut panel = words.chunks_exact_mut(8);
+            for (&quad, words) in quads.iter().zip(&mut panel) {
+                let (low, high) = widen_4(quad);
+                let (a, b) = words.split_at_mut(4);
+                if let (Some(a), Some(b)) = (a.get_mut(i), b.get_mut(i)) {
+                    (*a, *b) = (low, high);
                 }
+            }
+            if let (&[k0, k1], Some(word)) = (rest, panel.into_remainder().get_mut(i)) {
+                let low = i32::from(k0).cast_unsigned() & 0xffff;
+                *word = low | i32::from(k1).cast_unsigned() << 16;
             }
         }
         Some(Self { words, in_features })
@@ -200,6 +220,52 @@ impl<'a> Panel<'a> {
     #[inline(always)]
     pub fn sums(&self, weights: &[i8]) -> Option<[[i32; 4]; 2]> {
         self.run(weights, &[[0; 2]; 2], core::ptr::null())
+    }
+
+    /// Puts the outputs of up to four rows of a layer with an even number of channels where `places` says.
+    #[inline(always)]
+    pub fn block<T>(
+        &self,
+        linear: &Linear<'_>,
+        rows: usize,
+        out: &mut [T],
+        places: &Places<impl Fn(usize) -> usize>,
+        put: &impl Fn(&mut T, i32),
+    ) {
+        let requantize = Requantize::new(linear.scaling, linear.zero_point);
+        let (epilogues, _) = linear.epilogue.as_chunks::<2>();
+        let weights = linear.weight.chunks_exact((2 * self.in_features).max(1));
+        let [_, second, third, fourth] = places.rows;
+        // The last place of a tile is the greatest: one comparison stands for eight.
+        let ascending = second <= third && third <= fourth && places.odd != 0;
+        for (pair, (weight, epilogue)) in weights.zip(epilogues).enumerate() {
+            let Some([even, odd]) = self.tile(weight, epilogue, &requantize) else {
+                return;
+            };
+            let base = (places.channel)(2 * pair);
+            let last = base.wrapping_add(fourth).wrapping_add(places.odd);
+            if rows == 4 && ascending && last < out.len() && last >= base {
+                for ((even, odd), offset) in even.into_iter().zip(odd).zip(places.rows) {
+                    let place = base + offset;
+                    // SAFETY: `place` and `place + odd` are at most `last`, which was just seen to be
+                    // inside of `out`; `odd` is not 0, so they differ.
+                    let [a, b] =
+                        unsafe { out.get_disjoint_unchecked_mut([place, place + places.odd]) };
+                    put(a, even);
+                    put(b, odd);
+                }
+                continue;
+            }
+            for ((even, odd), offset) in even.into_iter().zip(odd).zip(places.rows).take(rows) {
+                let place = base.wrapping_add(offset);
+                if let Some(out) = out.get_mut(place) {
+                    put(out, even);
+                }
+                if let Some(out) = out.get_mut(place.wrapping_add(places.odd)) {
+                    put(out, odd);
+                }
+            }
+        }
     }
 
     /// Returns the requantized outputs of four rows with the even and with the odd channel of a pair;
@@ -241,4 +307,27 @@ impl<'a> Panel<'a> {
         }
         Some(out)
     }
+}
+
+/// Returns columns 0 and 1, and 2 and 3, as int16 in a word each.
+#[inline(always)]
+fn widen_4(quad: [i8; 4]) -> (u32, u32) {
+    let word = u32::from_le_bytes(quad.map(i8::cast_unsigned));
+    let (low, high): (u32, u32);
+    // SAFETY: four instructions on registers; none touches memory or the flags.
+    unsafe {
+        core::arch::asm!(
+            "sxtb16 {even}, {word}",
+            "sxtb16 {odd}, {word}, ror #8",
+            "pkhbt {low}, {even}, {odd}, lsl #16",
+            "pkhtb {high}, {odd}, {even}, asr #16",
+            word = in(reg) word,
+            even = out(reg) _,
+            odd = out(reg) _,
+            low = out(reg) low,
+            high = lateout(reg) high,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    (low, high)
 }

@@ -11,7 +11,7 @@
 //! `R` has 16 significant bits, so the division costs at most 2^-14 of the result.
 
 use super::Linear;
-use super::linear::{dot_pair, linear_at};
+use super::linear::dot_pair;
 use super::softmax::{ONE, exponentials};
 use crate::quant::{Scaling, saturate_i8};
 
@@ -84,7 +84,7 @@ impl HeadLayout {
     }
 }
 
-/// Writes the keys of tokens `first ..`.
+/// Writes the keys of up to four tokens from `first` on, which is even.
 pub fn linear_keys(
     linear: &Linear<'_>,
     panel: &mut [u32],
@@ -93,12 +93,27 @@ pub fn linear_keys(
     layout: &HeadLayout,
     keys: &mut [i8],
 ) {
-    linear_at(linear, panel, input, keys, |row, channel| {
-        layout.key(first + row, channel)
+    let h = layout.head_dim;
+    #[cfg(tailtune_kernels = "armv7em")]
+    {
+        let places = super::armv7em::Places {
+            channel: |channel| layout.key(first, channel),
+            rows: [0, 1, 2 * h, 2 * h + 1],
+            odd: 2,
+        };
+        if by_tiles(linear, panel, input, layout, keys, &places) {
+            return;
+        }
+    }
+    let _ = (h, panel);
+    linear.each(input, |row, channel, value| {
+        if let Some(key) = keys.get_mut(layout.key(first + row, channel)) {
+            *key = saturate_i8(value);
+        }
     });
 }
 
-/// Writes the values of tokens `first ..`.
+/// Writes the values of up to four tokens from `first` on, which is even.
 pub fn linear_values(
     linear: &Linear<'_>,
     panel: &mut [u32],
@@ -107,9 +122,47 @@ pub fn linear_values(
     layout: &HeadLayout,
     values: &mut [i8],
 ) {
-    linear_at(linear, panel, input, values, |row, channel| {
-        layout.value(first + row, channel)
+    #[cfg(tailtune_kernels = "armv7em")]
+    {
+        let places = super::armv7em::Places {
+            channel: |channel| layout.value(first, channel),
+            rows: [0, 2, 4, 6],
+            odd: 1,
+        };
+        if by_tiles(linear, panel, input, layout, values, &places) {
+            return;
+        }
+    }
+    let _ = panel;
+    linear.each(input, |row, channel, value| {
+        if let Some(place) = values.get_mut(layout.value(first + row, channel)) {
+            *place = saturate_i8(value);
+        }
     });
+}
+
+/// Writes keys or values by the kernel for Cortex-M4, where a pair of channels is of one head.
+#[cfg(tailtune_kernels = "armv7em")]
+fn by_tiles(
+    linear: &Linear<'_>,
+    panel: &mut [u32],
+    input: &[i8],
+    layout: &HeadLayout,
+    output: &mut [i8],
+    places: &super::armv7em::Places<impl Fn(usize) -> usize>,
+) -> bool {
+    let k = linear.in_features.max(1);
+    let rows = input.len() / k;
+    if rows > QUERIES || !layout.head_dim.is_multiple_of(2) || !super::armv7em::takes(linear) {
+        return false;
+    }
+    let Some(panel) = super::armv7em::Panel::widen(panel, input, k) else {
+        return false;
+    };
+    panel.block(linear, rows, output, places, &|out, value| {
+        *out = saturate_i8(value)
+    });
+    true
 }
 
 /// What attention reads.

@@ -46,21 +46,55 @@ impl Linear<'_> {
         weight.filter(|_| there).unwrap_or(0)
     }
 
+    /// Calls `put(place, value)` with every requantized output and its place in `[rows, out_features]`.
+    #[inline(always)]
+    fn rows<T>(
+        &self,
+        #[cfg_attr(not(tailtune_kernels = "armv7em"), allow(unused_variables))] panel: &mut [u32],
+        input: &[i8],
+        output: &mut [T],
+        put: impl Fn(&mut T, i32),
+    ) {
+        let n = self.epilogue.len();
+        #[cfg(tailtune_kernels = "armv7em")]
+        {
+            let k = self.in_features.max(1);
+            let places = super::armv7em::Places {
+                channel: |channel| channel,
+                rows: [0, n, 2 * n, 3 * n],
+                odd: 1,
+            };
+            let blocks = input.chunks(k * ROW_BLOCK);
+            for (rows, out) in blocks.zip(output.chunks_mut((n * ROW_BLOCK).max(1))) {
+                match super::armv7em::Panel::widen(panel, rows, self.in_features) {
+                    Some(panel) if super::armv7em::takes(self) => {
+                        panel.block(self, rows.len() / k, out, &places, &put);
+                    }
+                    _ => self.block(rows, |row, channel, value| {
+                        if let Some(out) = out.get_mut(row * n + channel) {
+                            put(out, value);
+                        }
+                    }),
+                }
+            }
+        }
+        #[cfg(not(tailtune_kernels = "armv7em"))]
+        self.each(input, |row, channel, value| {
+            if let Some(out) = output.get_mut(row * n + channel) {
+                put(out, value);
+            }
+        });
+    }
+
     /// Calls `sink(row, channel, value)` with every requantized output.
     #[inline(always)]
-    fn each(&self, panel: &mut [u32], input: &[i8], mut sink: impl FnMut(usize, usize, i32)) {
+    pub(super) fn each(&self, input: &[i8], mut sink: impl FnMut(usize, usize, i32)) {
         let block = self.in_features.max(1) * ROW_BLOCK;
         for (index, rows) in input.chunks(block).enumerate() {
             let first = index * ROW_BLOCK;
-            let sink = |row: usize, channel, value| sink(first + row, channel, value);
-            #[cfg(tailtune_kernels = "armv7em")]
-            if let Some(panel) = super::armv7em::Panel::widen(panel, rows, self.in_features) {
-                self.block_armv7em(&panel, rows, sink);
-                continue;
-            }
-            #[cfg(not(tailtune_kernels = "armv7em"))]
-            let _ = &panel;
-            self.block(rows, sink);
+            self.block(rows, |row, channel, value| {
+                sink(first + row, channel, value)
+            });
         }
     }
 
@@ -103,67 +137,11 @@ impl Linear<'_> {
             }
         }
     }
-
-    /// Up to 4 rows, by the kernel for Cortex-M4.
-    #[cfg(tailtune_kernels = "armv7em")]
-    #[inline(always)]
-    fn block_armv7em(
-        &self,
-        panel: &super::armv7em::Panel<'_>,
-        rows: &[i8],
-        mut sink: impl FnMut(usize, usize, i32),
-    ) {
-        let k = self.in_features.max(1);
-        let n = rows.len() / k;
-        let requantize = super::armv7em::Requantize::new(self.scaling, self.zero_point);
-        let pairs = self.weight.chunks(2 * k).zip(self.epilogue.chunks(2));
-        for (pair, (weight, epilogue)) in pairs.enumerate() {
-            if let Ok(epilogue) = <&[[i32; 2]; 2]>::try_from(epilogue)
-                && let Some([even, odd]) = panel.tile(weight, epilogue, &requantize)
-            {
-                for (row, (even, odd)) in even.into_iter().zip(odd).enumerate().take(n) {
-                    sink(row, 2 * pair, even);
-                    sink(row, 2 * pair + 1, odd);
-                }
-            } else if let [[bias, mantissa], ..] = *epilogue {
-                for (row, x) in rows.chunks_exact(k).enumerate() {
-                    let sum = dot(x, weight, bias);
-                    let value = self.scaling.apply(sum, mantissa, self.zero_point);
-                    sink(row, 2 * pair, value);
-                }
-            }
-        }
-    }
-
-    fn out_features(&self) -> usize {
-        self.epilogue.len()
-    }
 }
 
 /// Writes int8 `[rows, out_features]`.
 pub fn linear_i8(linear: &Linear<'_>, panel: &mut [u32], input: &[i8], output: &mut [i8]) {
-    let n = linear.out_features();
-    linear.each(panel, input, |row, channel, value| {
-        if let Some(out) = output.get_mut(row * n + channel) {
-            *out = saturate_i8(value);
-        }
-    });
-}
-
-/// Writes int8 outputs where `place(row, channel)` says.
-#[inline(always)]
-pub(super) fn linear_at(
-    linear: &Linear<'_>,
-    panel: &mut [u32],
-    input: &[i8],
-    output: &mut [i8],
-    place: impl Fn(usize, usize) -> usize,
-) {
-    linear.each(panel, input, |row, channel, value| {
-        if let Some(out) = output.get_mut(place(row, channel)) {
-            *out = saturate_i8(value);
-        }
-    });
+    linear.rows(panel, input, output, |out, value| *out = saturate_i8(value));
 }
 
 /// Writes int8 `[rows, out_features]` through an activation table of the values −128 to 127.
@@ -174,31 +152,22 @@ pub fn linear_table_i8(
     input: &[i8],
     output: &mut [i8],
 ) {
-    let n = linear.out_features();
-    linear.each(panel, input, |row, channel, value| {
-        if let Some(out) = output.get_mut(row * n + channel) {
-            *out = table[usize::from(saturate_i8(value).wrapping_sub(i8::MIN) as u8)];
-        }
+    linear.rows(panel, input, output, |out, value| {
+        *out = table[usize::from(saturate_i8(value).wrapping_sub(i8::MIN) as u8)];
     });
 }
 
 /// Writes int16 `[rows, out_features]`.
 pub fn linear_i16(linear: &Linear<'_>, panel: &mut [u32], input: &[i8], output: &mut [i16]) {
-    let n = linear.out_features();
-    linear.each(panel, input, |row, channel, value| {
-        if let Some(out) = output.get_mut(row * n + channel) {
-            *out = saturate_i16(value);
-        }
+    linear.rows(panel, input, output, |out, value| {
+        *out = saturate_i16(value)
     });
 }
 
 /// Adds to the int16 residual stream `[rows, out_features]`, saturating: the sum is rounded once.
 pub fn linear_add_i16(linear: &Linear<'_>, panel: &mut [u32], input: &[i8], residual: &mut [i16]) {
-    let n = linear.out_features();
-    linear.each(panel, input, |row, channel, value| {
-        if let Some(out) = residual.get_mut(row * n + channel) {
-            *out = saturate_i16(i32::from(*out).saturating_add(value));
-        }
+    linear.rows(panel, input, residual, |out, value| {
+        *out = saturate_i16(i32::from(*out).saturating_add(value));
     });
 }
 

@@ -107,7 +107,31 @@ fn logits_are_the_hosts() {
         n_heads: 5,
         ..CONFIG
     };
-    for (seed, config) in [(1, CONFIG), (2, pre)] {
+    // Shapes for the kernels of the core: heads of 10, 6 and 1 columns, hidden layers that are no multiple
+    // of 4 or odd, sequences of every remainder by 4, features by 8 with a rest; all rows computed.
+    let shape = |d_model, n_heads, d_ff, n_frames: u16, n_features| ModelConfig {
+        d_model,
+        n_heads,
+        d_ff,
+        seq_len: n_frames,
+        class_token: false,
+        pooling: Pooling::Mean,
+        input: InputKind::Frames {
+            n_frames,
+            n_features,
+        },
+        ..CONFIG
+    };
+    let shapes = [
+        shape(20, 2, 26, 12, 22),
+        shape(18, 3, 34, 13, 8),
+        shape(6, 6, 17, 14, 3),
+        shape(64, 1, 70, 15, 18),
+        shape(2, 1, 2, 1, 2),
+        shape(10, 2, 12, 3, 5),
+    ];
+    let shapes = [CONFIG, pre].into_iter().chain(shapes);
+    for (seed, config) in (1..).zip(shapes) {
         let int8 = model(&config, seed);
         let inputs = inputs(&int8, 6, 3, 4);
         let dir = tempfile::tempdir().unwrap();
@@ -116,8 +140,8 @@ fn logits_are_the_hosts() {
         let want = int8.run(&inputs, &|| ()).unwrap();
         assert_eq!(found.len(), want.len());
         for (found, want) in found.iter().zip(&want) {
-            assert_eq!(found.whole, want.logits);
-            assert_eq!(found.steps, want.logits);
+            assert_eq!(found.whole, want.logits, "{config:?}");
+            assert_eq!(found.steps, want.logits, "{config:?}");
         }
     }
 }
