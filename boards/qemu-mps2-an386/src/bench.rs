@@ -58,14 +58,9 @@ fn main() -> ! {
     // SAFETY: the region lies outside of what the linker placed code or data in; the loader filled
     // it before reset and nothing writes to it.
     let image = unsafe { core::slice::from_raw_parts(model, model_bytes) };
+    let (operands, arena, input) = (&raw mut OPERANDS, &raw mut ARENA, &raw mut INPUT);
     // SAFETY: `main` runs once, on the only core, and no interrupt touches these.
-    let (operands, arena, input) = unsafe {
-        (
-            &mut *(&raw mut OPERANDS),
-            &mut *(&raw mut ARENA),
-            &mut *(&raw mut INPUT),
-        )
-    };
+    let (operands, arena, input) = unsafe { (&mut *operands, &mut *arena, &mut *input) };
     let mut seed = 0;
     // SAFETY: a write to a local, so that the compiler cannot know the seed.
     unsafe { (&raw mut seed).write_volatile(0x5eed) };
