@@ -12,6 +12,27 @@ use super::Linear;
 use crate::quant::Scaling;
 use core::arch::global_asm;
 
+/// Two columns of four rows and of both channels: 16 multiply-accumulates.
+macro_rules! columns {
+    () => {
+        concat!(
+            "ldr     lr, [r1], #4\n",
+            "sxtb16  r12, lr\n",
+            "sxtb16  lr, lr, ror #8\n",
+            "ldrd    r2, r3, [r0], #8\n",
+            "smlad   r4, r12, r2, r4\n",
+            "smlad   r8, lr, r2, r8\n",
+            "smlad   r5, r12, r3, r5\n",
+            "smlad   r9, lr, r3, r9\n",
+            "ldrd    r2, r3, [r0], #8\n",
+            "smlad   r6, r12, r2, r6\n",
+            "smlad   r10, lr, r2, r10\n",
+            "smlad   r7, r12, r3, r7\n",
+            "smlad   r11, lr, r3, r11\n",
+        )
+    };
+}
+
 global_asm!(
     ".syntax unified",
     ".section .text.tailtune_linear_tile,\"ax\",%progbits",
@@ -41,19 +62,7 @@ global_asm!(
     "beq     3f",
     "2:",
     ".rept 8",
-    "ldr     lr, [r1], #4",
-    "sxtb16  r12, lr",
-    "sxtb16  lr, lr, ror #8",
-    "ldrd    r2, r3, [r0], #8",
-    "smlad   r4, r12, r2, r4",
-    "smlad   r8, lr, r2, r8",
-    "smlad   r5, r12, r3, r5",
-    "smlad   r9, lr, r3, r9",
-    "ldrd    r2, r3, [r0], #8",
-    "smlad   r6, r12, r2, r6",
-    "smlad   r10, lr, r2, r10",
-    "smlad   r7, r12, r3, r7",
-    "smlad   r11, lr, r3, r11",
+    columns!(),
     ".endr",
     "ldr     r2, [sp]",
     "cmp     r1, r2",
@@ -63,19 +72,7 @@ global_asm!(
     "cmp     r1, r2",
     "beq     5f",
     "4:",
-    "ldr     lr, [r1], #4",
-    "sxtb16  r12, lr",
-    "sxtb16  lr, lr, ror #8",
-    "ldrd    r2, r3, [r0], #8",
-    "smlad   r4, r12, r2, r4",
-    "smlad   r8, lr, r2, r8",
-    "smlad   r5, r12, r3, r5",
-    "smlad   r9, lr, r3, r9",
-    "ldrd    r2, r3, [r0], #8",
-    "smlad   r6, r12, r2, r6",
-    "smlad   r10, lr, r2, r10",
-    "smlad   r7, r12, r3, r7",
-    "smlad   r11, lr, r3, r11",
+    columns!(),
     "ldr     r2, [sp, #4]",
     "cmp     r1, r2",
     "bne     4b",
@@ -235,9 +232,9 @@ impl<'a> Panel<'a> {
         let requantize = Requantize::new(linear.scaling, linear.zero_point);
         let (epilogues, _) = linear.epilogue.as_chunks::<2>();
         let weights = linear.weight.chunks_exact((2 * self.in_features).max(1));
-        let [_, second, third, fourth] = places.rows;
+        let [first, second, third, fourth] = places.rows;
         // The last place of a tile is the greatest: one comparison stands for eight.
-        let ascending = second <= third && third <= fourth && places.odd != 0;
+        let ascending = first <= second && second <= third && third <= fourth && places.odd != 0;
         for (pair, (weight, epilogue)) in weights.zip(epilogues).enumerate() {
             let Some([even, odd]) = self.tile(weight, epilogue, &requantize) else {
                 return;
@@ -294,7 +291,8 @@ impl<'a> Panel<'a> {
         // SAFETY: the loop reads one word of weights and four of the panel for each of
         // `in_features / 2` pairs of columns: `2 · in_features` bytes and as many words, which both
         // slices have (the panel was cut to it when it was made). It writes eight words to `out` and
-        // reads `requantize` only where that is not null. All pointers are aligned to words; the function keeps the registers that the calling convention wants kept.
+        // reads `requantize` only where that is not null. All pointers are aligned to words; the
+        // function keeps the registers that the calling convention wants kept.
         unsafe {
             tailtune_linear_tile(
                 self.words.as_ptr(),

@@ -9,7 +9,7 @@
 use super::attention::{attention, keys_values};
 use super::embedding::{Embedding, Input};
 use super::feed_forward::feed_forward;
-use super::plan::{ArenaPlan, Regions, TOKEN_BLOCK, patch_scratch};
+use super::plan::{ArenaPlan, Regions, TOKEN_BLOCK, rows_scratch};
 use super::view::{Block, global_norm, requantize};
 use super::{EncoderError, Features, InputError};
 use crate::image::{Image, NO_LAYER, Pooling, Tensor, TensorKind};
@@ -234,7 +234,7 @@ impl<'e> Forward<'e, '_, '_> {
             .regions
             .residual
             .get_mut(tokens.start * d..tokens.end * d)?;
-        let (patches, panel) = patch_scratch(&e.plan, e.regions.scratch)?;
+        let (patches, panel) = rows_scratch(e.regions.scratch, e.plan.patches)?;
         e.embedding
             .write(&self.input, tokens.start, rows, patches, panel);
         if let Some(norm) = global_norm(&e.image, TensorKind::EmbedNorm) {

@@ -1,7 +1,7 @@
 //! The position-wise feed-forward layer of one block.
 
 use super::attention::sub_layer_input;
-use super::plan::{ArenaPlan, Regions, hidden_scratch};
+use super::plan::{ArenaPlan, Regions, rows_scratch};
 use super::view::Block;
 use crate::kernels::{layer_norm_i16, linear_add_i16, linear_i8, linear_table_i8};
 use core::ops::Range;
@@ -19,7 +19,7 @@ pub(super) fn feed_forward(
     let residual = r.residual.get_mut(span.clone())?;
     let rows = r.rows.get_mut(..span.len())?;
     sub_layer_input(&block.ff_input, residual, rows);
-    let (hidden, panel) = hidden_scratch(plan, r.scratch)?;
+    let (hidden, panel) = rows_scratch(r.scratch, plan.hidden)?;
     let hidden = hidden.get_mut(..tokens.len() * block.ff1.epilogue.len())?;
     match block.table {
         Some(table) => linear_table_i8(&block.ff1, table, panel, rows, hidden),

@@ -167,22 +167,11 @@ pub(super) fn attention_scratch<'s>(
     Some((weights, bytes(queries)?, panel))
 }
 
-/// What the feed-forward makes of the scratch: its hidden layer `[B, d_ff]`, a panel.
-pub(super) fn hidden_scratch<'s>(
-    plan: &ArenaPlan,
-    scratch: &'s mut [u32],
-) -> Option<(&'s mut [i8], &'s mut [u32])> {
-    let (hidden, panel) = scratch.split_at_mut_checked(plan.hidden / 4)?;
-    Some((bytes(hidden)?, panel))
-}
-
-/// What the embedding makes of the scratch: patches `[B, n_features]`, a panel.
-pub(super) fn patch_scratch<'s>(
-    plan: &ArenaPlan,
-    scratch: &'s mut [u32],
-) -> Option<(&'s mut [i8], &'s mut [u32])> {
-    let (patches, panel) = scratch.split_at_mut_checked(plan.patches / 4)?;
-    Some((bytes(patches)?, panel))
+/// What the feed-forward and the embedding make of the scratch: `len` bytes of a hidden layer
+/// `[B, d_ff]` or of patches `[B, n_features]`, as the plan says, and a panel.
+pub(super) fn rows_scratch(scratch: &mut [u32], len: usize) -> Option<(&mut [i8], &mut [u32])> {
+    let (rows, panel) = scratch.split_at_mut_checked(len / 4)?;
+    Some((bytes(rows)?, panel))
 }
 
 fn bytes(words: &mut [u32]) -> Option<&mut [i8]> {

@@ -171,7 +171,8 @@ pub fn operators(meter: &mut impl Meter, o: &mut Operands) {
     });
 }
 
-/// Measures a model's second block and its whole forward, on the zero of every input's int8 range.
+/// Measures a model's first block and its whole forward, on frames of arbitrary numbers. A block of a
+/// model of one counts only the rows that the pooling reads.
 ///
 /// # Errors
 /// [`NotMeasured`]: no image, one that does not fit, or one of tokens.
@@ -208,8 +209,8 @@ pub fn model(
     let _ = run.finish();
     let whole = meter.executed().wrapping_sub(start);
     let c = image.config();
-    let (t, d, ff) = (c.seq_len.into(), u32::from(c.d_model), u32::from(c.d_ff));
-    let t: u32 = t;
+    let (t, d, ff) = (c.seq_len, c.d_model, c.d_ff);
+    let [t, d, ff] = [t, d, ff].map(u32::from);
     let macs = t * (4 * d * d + 2 * d * ff) + 2 * t * t * d;
     meter.report("layer", layer, macs);
     meter.report("forward", whole, macs * u32::from(c.n_layers));
