@@ -4,9 +4,10 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tailtune::kernels::{
-    AttentionScale, Context, HeadLayout, Linear, Norm, ONE, attend, exponentials, inverse_sqrt,
-    layer_norm_i8, layer_norm_i16, linear_add_i16, linear_i8, linear_i16, linear_table_i8,
-    mean_rows, requantize_rows,
+    AttentionScale, Context, HeadLayout, Linear, Norm, ONE, Panel, Requantize, attend,
+    exponentials, inverse_sqrt, layer_norm_i16, layer_norm_panel, linear_add_i16, linear_i8,
+    linear_i16, linear_keys, linear_panel, linear_row_i16, linear_values, mean_rows,
+    requantize_panel, requantize_row,
 };
 use tailtune::quant::Scaling;
 
@@ -36,7 +37,7 @@ struct LinearCase {
 }
 
 fn linear_case() -> impl Strategy<Value = LinearCase> {
-    (1usize..=9, 1usize..=37, 1usize..=19).prop_flat_map(|(rows, k, n)| {
+    (1usize..=4, 1usize..=37, 1usize..=19).prop_flat_map(|(rows, k, n)| {
         // Extremes are as likely as the rest.
         let int8 = prop_oneof![3 => any::<i8>(), 1 => Just(-128i8), 1 => Just(127i8)];
         (
@@ -112,7 +113,9 @@ proptest! {
     fn linear_is_the_formula(case in linear_case()) {
         let (epilogue, scaling) = case.epilogue();
         let weight = interleaved(&case.weight, case.in_features);
-        let mut panel = vec![0; 2 * case.in_features];
+        let mut words = vec![0x1234_5678; Panel::words(case.in_features)];
+        let mut input = Panel::new(&mut words, case.rows, case.in_features);
+        input.fill(&case.input);
         let linear = Linear {
             weight: &weight,
             epilogue: &epilogue,
@@ -123,24 +126,44 @@ proptest! {
         let n = epilogue.len();
         let want = case.reference();
         let mut wide = vec![0i16; case.rows * n];
-        linear_i16(&linear, &mut panel, &case.input, &mut wide);
+        linear_i16(&linear, &input, &mut wide);
         let mut narrow = vec![0i8; case.rows * n];
-        linear_i8(&linear, &mut panel, &case.input, &mut narrow);
+        linear_i8(&linear, None, &input, &mut narrow);
         let mut table = [0i8; 256];
         for (i, entry) in table.iter_mut().enumerate() {
             *entry = (i as i32 / 2 - 100) as i8;
         }
         let mut mapped = vec![0i8; case.rows * n];
-        linear_table_i8(&linear, &table, &mut panel, &case.input, &mut mapped);
+        linear_i8(&linear, Some(&table), &input, &mut mapped);
+        let mut words = vec![0x8765_4321; Panel::words(n)];
+        let mut hidden = Panel::new(&mut words, case.rows, n);
+        linear_panel(&linear, Some(&table), &input, &mut hidden);
+        let mut row = vec![0i16; n];
+        linear_row_i16(&linear, &case.input[..case.in_features], &mut row);
+        prop_assert_eq!(&row, &wide[..n]);
+        // Keys and values of the tokens 2 and on: heads of one, of all and of every size between.
+        for head_dim in (1..=n).filter(|h| n.is_multiple_of(*h)) {
+            let layout = HeadLayout::new(head_dim, 2 + case.rows);
+            let mut laid = vec![0; n * layout.capacity()];
+            linear_keys(&linear, &input, 2, &layout, &mut laid);
+            for (i, &value) in narrow.iter().enumerate() {
+                prop_assert_eq!(laid[layout.key(2 + i / n, i % n)], value);
+            }
+            linear_values(&linear, &input, 2, &layout, &mut laid);
+            for (i, &value) in narrow.iter().enumerate() {
+                prop_assert_eq!(laid[layout.value(2 + i / n, i % n)], value);
+            }
+        }
         let before: Vec<i16> = (0..case.rows * n).map(|i| (i as i16).wrapping_mul(997)).collect();
         let mut sum = before.clone();
-        linear_add_i16(&linear, &mut panel, &case.input, &mut sum);
+        linear_add_i16(&linear, &input, &mut sum);
         for (i, &want) in want.iter().enumerate() {
             let clamped = want.clamp(-32768.0, 32767.0);
             prop_assert!((f64::from(wide[i]) - clamped).abs() <= 0.51, "{} {clamped}", wide[i]);
             let clamped = want.clamp(-128.0, 127.0);
             prop_assert!((f64::from(narrow[i]) - clamped).abs() <= 0.51);
             prop_assert_eq!(mapped[i], table[(i32::from(narrow[i]) + 128) as usize]);
+            prop_assert_eq!(hidden.get(i / n, i % n), mapped[i]);
             let clamped = (f64::from(before[i]) + want).clamp(-32768.0, 32767.0);
             prop_assert!((f64::from(sum[i]) - clamped).abs() <= 0.51);
         }
@@ -198,7 +221,7 @@ proptest! {
             zero_point: 0,
         };
         let layout = HeadLayout::new(head_dim, len);
-        let size = d * layout.capacity;
+        let size = d * layout.capacity();
         let (mut laid_keys, mut laid_values) = (vec![0; size], vec![0; size]);
         for t in 0..len {
             for c in 0..d {
@@ -207,13 +230,15 @@ proptest! {
             }
         }
         let context = Context { keys: &laid_keys, values: &laid_values, layout, len, scale };
+        // The query stands in the last of three rows; its heads are replaced one after the other.
+        let mut words = vec![0; Panel::words(d)];
+        let mut rows = Panel::new(&mut words, 3, d);
+        rows.fill(&[query, query, query].concat());
         for head in 0..heads {
             let column = head * head_dim;
-            let (mut weights, mut panel) = (vec![0; 4 * layout.capacity], vec![0; 2 * head_dim]);
-            // The query stands in the last of three rows.
-            let mut rows = [query, query, query].concat();
-            attend(&context, &mut rows, d, head, &mut weights, &mut panel);
-            let context = &rows[2 * d + column..][..head_dim];
+            let mut weights = vec![0; 4 * layout.capacity()];
+            attend(&context, &mut rows, head, &mut weights);
+            let context: Vec<i8> = (0..head_dim).map(|c| rows.get(2, column + c)).collect();
             let dot = |t: usize| -> f64 {
                 (0..head_dim).map(|c| f64::from(query[column + c]) * f64::from(keys[t * d + column + c])).sum()
             };
@@ -264,9 +289,10 @@ proptest! {
             }).collect();
             let epsilon = (eps * libm::pow(d as f64 / input_scale, 2.0)).round() as u64;
             let norm = Norm { params: &params, epsilon, shift: shift as u8 };
-            let (mut wide, mut narrow) = (row.clone(), vec![0i8; d]);
+            let (mut wide, mut words) = (row.clone(), vec![0; Panel::words(d)]);
             layer_norm_i16(&norm, &mut wide);
-            layer_norm_i8(&norm, &row, &mut narrow);
+            let mut narrow = Panel::new(&mut words, 1, d);
+            layer_norm_panel(&norm, &row, &mut narrow);
             let x: Vec<f64> = row.iter().map(|&x| f64::from(x) * input_scale).collect();
             let mean = x.iter().sum::<f64>() / d as f64;
             let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / d as f64;
@@ -275,7 +301,7 @@ proptest! {
                 let y = y / output_scale;
                 if int8 {
                     let want = y.clamp(-128.0, 127.0);
-                    prop_assert!((f64::from(narrow[i]) - want).abs() <= 0.51);
+                    prop_assert!((f64::from(narrow.get(0, i)) - want).abs() <= 0.51);
                 } else {
                     let want = y.clamp(-32768.0, 32767.0);
                     // An epsilon that is rounded to a whole number moves the square root, and with it
@@ -301,11 +327,18 @@ proptest! {
         let (_, scaling) = fixed(max);
         let unit = libm::exp2(f64::from(scaling.shift) - f64::from(scaling.pre_shift));
         let mantissas: Vec<i32> = factors.iter().map(|f| (f * unit).round() as i32).collect();
-        let mut found = vec![0i8; rows.len()];
-        requantize_rows(&rows, &mantissas, scaling, zero_point, &mut found);
+        let requantize = Requantize { mantissas: &mantissas, scaling, zero_point };
+        let d = factors.len();
+        let mut words = vec![0; Panel::words(d)];
+        let mut found = Panel::new(&mut words, rows.len() / d, d);
+        requantize_panel(&requantize, &rows, &mut found);
+        let mut first = vec![0i8; d];
+        requantize_row(&requantize, &rows, &mut first);
         for (i, &x) in rows.iter().enumerate() {
-            let want = f64::from(x) * factors[i % factors.len()] + f64::from(zero_point);
-            prop_assert!((f64::from(found[i]) - want.clamp(-128.0, 127.0)).abs() <= 0.51);
+            let want = f64::from(x) * factors[i % d] + f64::from(zero_point);
+            let found = found.get(i / d, i % d);
+            prop_assert!((f64::from(found) - want.clamp(-128.0, 127.0)).abs() <= 0.51);
+            prop_assert!(i >= d || found == first[i]);
         }
     }
 
@@ -337,17 +370,22 @@ proptest! {
         context_shift in 19u8..=38,
     ) {
         let scaling = Scaling::new(3, shift).unwrap();
-        let mut panel = vec![0; shift as usize];
+        let mut words_in = vec![0x7fff_8000; shift as usize];
+        let input = Panel::new(&mut words_in, 5, k);
         let linear = Linear { weight: &bytes, epilogue: &pairs, in_features: k, scaling, zero_point: mantissa };
         let mut out = vec![0i16; 33];
-        linear_i16(&linear, &mut panel, &bytes, &mut out);
-        linear_add_i16(&linear, &mut panel, &bytes, &mut out);
+        linear_i16(&linear, &input, &mut out);
+        linear_add_i16(&linear, &input, &mut out);
+        linear_row_i16(&linear, &bytes, &mut out);
         let mut out = vec![0i8; 33];
-        linear_i8(&linear, &mut panel, &bytes, &mut out);
+        linear_i8(&linear, None, &input, &mut out);
+        let mut words_out = vec![0; 40];
+        let mut output = Panel::new(&mut words_out, 3, 19);
+        linear_panel(&linear, None, &input, &mut output);
         let norm = Norm { params: &pairs, epsilon, shift: (shift & 15).max(1) };
         let mut rows = words.clone();
         layer_norm_i16(&norm, &mut rows);
-        layer_norm_i8(&norm, &words, &mut out);
+        layer_norm_panel(&norm, &words, &mut output);
         let scale = AttentionScale {
             softmax: scaling,
             softmax_mantissa: mantissa & i32::MAX,
@@ -356,9 +394,11 @@ proptest! {
             zero_point: 0,
         };
         let mut weights = vec![0; 4 * usize::from(shift)];
-        let layout = HeadLayout { head_dim: k, capacity: shift.into() };
+        let layout = HeadLayout::new(k, shift.into());
         let context = Context { keys: &bytes, values: &bytes, layout, len: bytes.len(), scale };
-        attend(&context, &mut out, k, 1, &mut weights, &mut panel);
+        attend(&context, &mut output, 1, &mut weights);
+        linear_keys(&linear, &input, 2, &layout, &mut out);
+        linear_values(&linear, &input, 2, &layout, &mut out);
         mean_rows(&mut rows, k);
     }
 }

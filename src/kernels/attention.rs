@@ -10,13 +10,17 @@
 //!
 //! `R` has 16 significant bits, so the division costs at most 2^-14 of the result.
 
-use super::Linear;
-use super::linear::dot_pair;
+#[cfg(tailtune_kernels = "armv7em")]
+use super::armv7em;
+use super::linear::{Linear, linear_i8_at};
+use super::panel::{Panel, ROWS};
 use super::softmax::{ONE, exponentials};
+use super::{isa, portable};
 use crate::quant::{Scaling, saturate_i8};
+use core::num::NonZeroUsize;
 
 /// Queries that go together.
-pub const QUERIES: usize = 4;
+const QUERIES: usize = ROWS;
 
 /// The two fixed-point factors of attention.
 #[derive(Debug, Clone, Copy)]
@@ -44,42 +48,54 @@ pub struct AttentionScale {
 /// So both products of attention read words of two columns of two rows, as linear layers do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLayout {
-    /// Columns of one head.
-    pub head_dim: usize,
-    /// Tokens, rounded up to an even number.
-    pub capacity: usize,
+    head_dim: NonZeroUsize,
+    capacity: usize,
 }
 
 impl HeadLayout {
-    /// Returns the layout of `len` tokens.
+    /// Returns the layout of `len` tokens; `head_dim` is at least 1.
     pub const fn new(head_dim: usize, len: usize) -> Self {
+        let head_dim = match NonZeroUsize::new(head_dim) {
+            Some(head_dim) => head_dim,
+            None => NonZeroUsize::MIN,
+        };
         Self {
-            head_dim: if head_dim == 0 { 1 } else { head_dim },
+            head_dim,
             capacity: len.next_multiple_of(2),
         }
     }
 
+    /// Returns the columns of one head.
+    pub const fn head_dim(&self) -> usize {
+        self.head_dim.get()
+    }
+
+    /// Returns the tokens that there is room for: rounded up to an even number.
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Returns the place of a key's element.
     #[inline(always)]
-    pub const fn key(&self, token: usize, column: usize) -> usize {
+    pub fn key(&self, token: usize, column: usize) -> usize {
         let (head, c) = (column / self.head_dim, column % self.head_dim);
-        (head * self.capacity + (token & !1)) * self.head_dim + 2 * c + (token & 1)
+        (head * self.capacity + (token & !1)) * self.head_dim() + 2 * c + (token & 1)
     }
 
     /// Returns the place of a value's element.
     #[inline(always)]
-    pub const fn value(&self, token: usize, column: usize) -> usize {
+    pub fn value(&self, token: usize, column: usize) -> usize {
         let (head, c) = (column / self.head_dim, column % self.head_dim);
-        let base = (head * self.head_dim + (c & !1)) * self.capacity;
-        if c & !1 == self.head_dim - 1 {
+        let base = (head * self.head_dim() + (c & !1)) * self.capacity;
+        if c & !1 == self.head_dim() - 1 {
             return base + token;
         }
-        base + 2 * (token & !1) + 2 * (token & 1) + (c & 1)
+        base + 2 * token + (c & 1)
     }
 
     /// Returns one head's part of keys or values.
     fn head<'v>(&self, values: &'v [i8], head: usize) -> &'v [i8] {
-        let len = self.head_dim * self.capacity;
+        let len = self.head_dim() * self.capacity;
         values.get(head * len..(head + 1) * len).unwrap_or(&[])
     }
 }
@@ -87,82 +103,82 @@ impl HeadLayout {
 /// Writes the keys of up to four tokens from `first` on, which is even.
 pub fn linear_keys(
     linear: &Linear<'_>,
-    panel: &mut [u32],
-    input: &[i8],
+    input: &Panel<'_>,
     first: usize,
     layout: &HeadLayout,
     keys: &mut [i8],
 ) {
-    let h = layout.head_dim;
     #[cfg(tailtune_kernels = "armv7em")]
     {
-        let places = super::armv7em::Places {
-            channel: |channel| layout.key(first, channel),
+        let h = layout.head_dim();
+        let places = |channel| armv7em::Places {
+            first: layout.key(first, channel),
             rows: [0, 1, 2 * h, 2 * h + 1],
             odd: 2,
+            pair: 4,
         };
-        if by_tiles(linear, panel, input, layout, keys, &places) {
+        if by_heads(linear, input, layout, keys, places) {
             return;
         }
     }
-    let _ = (h, panel);
-    linear.each(input, |row, channel, value| {
-        if let Some(key) = keys.get_mut(layout.key(first + row, channel)) {
-            *key = saturate_i8(value);
-        }
+    linear_i8_at(linear, input, keys, |row, channel| {
+        layout.key(first + row, channel)
     });
 }
 
 /// Writes the values of up to four tokens from `first` on, which is even.
 pub fn linear_values(
     linear: &Linear<'_>,
-    panel: &mut [u32],
-    input: &[i8],
+    input: &Panel<'_>,
     first: usize,
     layout: &HeadLayout,
     values: &mut [i8],
 ) {
     #[cfg(tailtune_kernels = "armv7em")]
     {
-        let places = super::armv7em::Places {
-            channel: |channel| layout.value(first, channel),
+        let places = |channel| armv7em::Places {
+            first: layout.value(first, channel),
             rows: [0, 2, 4, 6],
             odd: 1,
+            pair: 2 * layout.capacity,
         };
-        if by_tiles(linear, panel, input, layout, values, &places) {
+        if by_heads(linear, input, layout, values, places) {
             return;
         }
     }
-    let _ = panel;
-    linear.each(input, |row, channel, value| {
-        if let Some(place) = values.get_mut(layout.value(first + row, channel)) {
-            *place = saturate_i8(value);
-        }
+    linear_i8_at(linear, input, values, |row, channel| {
+        layout.value(first + row, channel)
     });
 }
 
-/// Writes keys or values by the kernel for Cortex-M4, where a pair of channels is of one head.
+/// Writes keys or values head by head, where every head has an even number of channels.
 #[cfg(tailtune_kernels = "armv7em")]
-fn by_tiles(
+fn by_heads(
     linear: &Linear<'_>,
-    panel: &mut [u32],
-    input: &[i8],
+    input: &Panel<'_>,
     layout: &HeadLayout,
     output: &mut [i8],
-    places: &super::armv7em::Places<impl Fn(usize) -> usize>,
+    places: impl Fn(usize) -> armv7em::Places,
 ) -> bool {
-    let k = linear.in_features.max(1);
-    let rows = input.len() / k;
-    if rows > QUERIES || !layout.head_dim.is_multiple_of(2) || !super::armv7em::takes(linear) {
+    let h = layout.head_dim();
+    if !h.is_multiple_of(2) || !linear.epilogue.len().is_multiple_of(h) {
         return false;
     }
-    let Some(panel) = super::armv7em::Panel::widen(panel, input, k) else {
-        return false;
-    };
-    panel.block(linear, rows, output, places, &|out, value| {
-        *out = saturate_i8(value)
-    });
-    true
+    let heads = linear.weight.chunks_exact(h * linear.in_features.max(1));
+    let heads = heads.zip(linear.epilogue.chunks_exact(h)).enumerate();
+    heads.fold(true, |done, (head, (weight, epilogue))| {
+        let linear = Linear {
+            weight,
+            epilogue,
+            ..*linear
+        };
+        let store = armv7em::Store::Int8 {
+            output,
+            table: None,
+            places: places(head * h),
+        };
+        done && armv7em::linear(&linear, input, store)
+    })
 }
 
 /// What attention reads.
@@ -180,139 +196,81 @@ pub struct Context<'a> {
     pub scale: AttentionScale,
 }
 
-/// Replaces head `head` of up to four queries, int8 `[n, d_model]`, by its context.
+/// Replaces head `head` of up to four queries, a panel of `[n, d_model]`, by its context.
 ///
-/// Scratch: `weights` `4 · capacity` words; `panel` `2 · head_dim` words, without which the portable
-/// loops do all the work.
-pub fn attend(
-    context: &Context<'_>,
-    queries: &mut [i8],
-    d_model: usize,
-    head: usize,
-    weights: &mut [u32],
-    panel: &mut [u32],
-) {
-    let Context { layout, len, .. } = *context;
-    let h = layout.head_dim;
-    let column = head * h;
+/// Scratch: `weights`, `4 · capacity` words.
+pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weights: &mut [u32]) {
+    let Context {
+        layout, len, scale, ..
+    } = *context;
+    let h = layout.head_dim();
+    let first = head * h;
     let pairs = len.min(layout.capacity).div_ceil(2);
     let Some(weights) = weights.get_mut(..8 * pairs) else {
         return;
     };
-    let keys = layout.head(context.keys, head);
-    scores(queries, d_model, column, h, keys, weights, panel);
-    let totals = exponentials(
-        weights,
-        len,
-        context.scale.softmax,
-        context.scale.softmax_mantissa,
-    );
-    let normalizers = totals.map(|total| normalizer(total, &context.scale));
+    scores(queries, first, h, layout.head(context.keys, head), weights);
+    let totals = exponentials(weights, len, scale.softmax, scale.softmax_mantissa);
+    let normalizers = totals.map(|total| normalizer(total, &scale));
     let weights = weights.get(..4 * pairs).unwrap_or(&[]);
     let values = layout.head(context.values, head);
-    let mut out = |row: usize, c: usize, sum: i32| {
-        let place = queries.get_mut(row * d_model.max(1) + column + c);
-        if let (Some(place), Some((scaling, mantissa))) = (place, normalizers.get(row)) {
-            *place = saturate_i8(scaling.apply(sum, *mantissa, context.scale.zero_point));
+    #[cfg(tailtune_kernels = "armv7em")]
+    if armv7em::contexts(
+        weights,
+        values,
+        queries,
+        first..first + h,
+        &normalizers,
+        scale.zero_point,
+    ) {
+        return;
+    }
+    let mut out = |column: usize, sums: [i32; QUERIES]| {
+        let rows = sums.into_iter().zip(normalizers);
+        for (row, (sum, (scaling, mantissa))) in rows.enumerate() {
+            let value = saturate_i8(scaling.apply(sum, mantissa, scale.zero_point));
+            queries.set(row, first + column, value);
         }
     };
     for (index, stream) in values.chunks(2 * layout.capacity.max(1)).enumerate() {
         let c = 2 * index;
         if c + 1 == h {
-            for row in 0..QUERIES {
-                out(row, c, single(weights, row, stream));
-            }
+            out(c, portable::single(weights, stream));
             continue;
         }
-        let [even, odd] = products(weights, stream.get(..4 * pairs).unwrap_or(&[]));
-        for (row, (even, odd)) in even.into_iter().zip(odd).enumerate() {
-            out(row, c, even);
-            out(row, c + 1, odd);
-        }
+        let [even, odd] = isa::tile(weights, stream.get(..4 * pairs).unwrap_or(&[]));
+        out(c, even);
+        out(c + 1, odd);
     }
 }
 
 /// Writes `q · k_j` for token pair after token pair: four queries with the even key, then with the odd.
-#[inline(always)]
-fn scores(
-    queries: &[i8],
-    d_model: usize,
-    column: usize,
-    h: usize,
-    keys: &[i8],
-    weights: &mut [u32],
-    panel: &mut [u32],
-) {
-    let rows = || queries.chunks_exact(d_model.max(1)).take(QUERIES);
-    #[cfg(tailtune_kernels = "armv7em")]
-    {
-        let parts = rows().map(|row| row.get(column..column + h).unwrap_or(&[]));
-        if let Some(panel) = super::armv7em::Panel::widen_rows(panel, parts, h)
-            && keys.as_ptr().addr().is_multiple_of(4)
-        {
-            let pairs = keys.chunks_exact(2 * h).zip(weights.chunks_exact_mut(8));
-            for (key, scores) in pairs {
-                let Some([even, odd]) = panel.sums(key) else {
-                    continue;
-                };
-                for (place, sum) in scores.iter_mut().zip(even.into_iter().chain(odd)) {
+fn scores(queries: &Panel<'_>, first: usize, h: usize, keys: &[i8], weights: &mut [u32]) {
+    if !h.is_multiple_of(2) {
+        // The heads' columns do not begin where words do.
+        for (key, scores) in keys.chunks_exact(2 * h).zip(weights.chunks_exact_mut(8)) {
+            for (row, column) in (0..2 * QUERIES).map(|i| (i % QUERIES, i / QUERIES)) {
+                let elements = key.iter().skip(column).step_by(2).enumerate();
+                let sum = elements.fold(0i32, |sum, (c, &k)| {
+                    sum.wrapping_add(i32::from(queries.get(row, first + c)) * i32::from(k))
+                });
+                if let Some(place) = scores.get_mut(column * QUERIES + row) {
                     *place = sum.cast_unsigned();
                 }
             }
-            return;
         }
+        return;
     }
-    #[cfg(not(tailtune_kernels = "armv7em"))]
-    let _ = panel;
-    for (i, row) in rows().enumerate() {
-        let query = row.get(column..column + h).unwrap_or(&[]);
-        let pairs = keys
-            .chunks_exact(2 * h.max(1))
-            .zip(weights.chunks_exact_mut(8));
-        for (key, scores) in pairs {
-            let [even, odd] = dot_pair(query, key, [0; 2]);
-            if let Some(place) = scores.get_mut(i) {
-                *place = even.cast_unsigned();
-            }
-            if let Some(place) = scores.get_mut(4 + i) {
-                *place = odd.cast_unsigned();
-            }
-        }
-    }
-}
-
-/// Returns `Σ e_j · v_j` of four queries with a pair of channels.
-#[inline(always)]
-fn products(weights: &[u32], stream: &[i8]) -> [[i32; 4]; 2] {
+    let words = queries.part(first, h);
     #[cfg(tailtune_kernels = "armv7em")]
-    if let Some(sums) =
-        super::armv7em::Panel::of(weights, stream.len() / 2).and_then(|panel| panel.sums(stream))
-    {
-        return sums;
+    if armv7em::scores(words, keys, weights) {
+        return;
     }
-    let mut sums = [[0i32; 4]; 2];
-    let (weights, _) = weights.as_chunks::<4>();
-    let (stream, _) = stream.as_chunks::<4>();
-    let [even, odd] = &mut sums;
-    for (four, &[a0, b0, a1, b1]) in weights.iter().zip(stream) {
-        for ((even, odd), &word) in even.iter_mut().zip(odd.iter_mut()).zip(four) {
-            let (e0, e1) = (i32::from(word as u16), (word >> 16) as i32);
-            let a = e0 * i32::from(a0) + e1 * i32::from(a1);
-            let b = e0 * i32::from(b0) + e1 * i32::from(b1);
-            (*even, *odd) = (even.wrapping_add(a), odd.wrapping_add(b));
+    for (key, scores) in keys.chunks_exact(2 * h).zip(weights.chunks_exact_mut(8)) {
+        for (place, sum) in scores.iter_mut().zip(isa::tile(words, key).as_flattened()) {
+            *place = sum.cast_unsigned();
         }
     }
-    sums
-}
-
-/// Returns `Σ e_j · v_j` of query `row` with one channel.
-fn single(weights: &[u32], row: usize, stream: &[i8]) -> i32 {
-    let (pairs, _) = stream.as_chunks::<2>();
-    let words = weights.iter().skip(row).step_by(QUERIES);
-    words.zip(pairs).fold(0i32, |sum, (&word, &[v0, v1])| {
-        let (e0, e1) = (i32::from(word as u16), (word >> 16) as i32);
-        sum.wrapping_add(e0 * i32::from(v0) + e1 * i32::from(v1))
-    })
 }
 
 /// Returns the requantize that divides by `total` and goes to the context's scale.

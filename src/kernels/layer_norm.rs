@@ -13,6 +13,7 @@
 //! `gain = γ / s_y · 2^(10 + shift)`; `bias = (β / s_y + zero_point) · 2^shift + 2^(shift − 1)`,
 //! which rounds. Where a linear layer follows, its smoothing factors are part of γ and β.
 
+use super::panel::Panel;
 use super::rsqrt::inverse_sqrt;
 use crate::quant::{mul_high, saturate_i8, saturate_i16};
 
@@ -28,23 +29,32 @@ pub struct Norm<'a> {
 }
 
 /// What the first pass over a row finds.
-struct Statistics {
-    d: i32,
-    sum: i32,
-    inverse: i32,
-    left: i32,
+pub(super) struct Statistics {
+    pub d: i32,
+    pub sum: i32,
+    pub inverse: i32,
+    /// What `d · x − Σx` is shifted left by; right, where it is negative.
+    pub left: i32,
+}
+
+/// Returns `Σx` and `Σx²`.
+fn sums(row: &[i16]) -> (i32, u64) {
+    row.iter().fold((0, 0), |(sum, squares), &x| {
+        let square = i32::from(x) * i32::from(x);
+        (
+            i32::wrapping_add(sum, x.into()),
+            u64::wrapping_add(squares, square as u64),
+        )
+    })
 }
 
 impl Norm<'_> {
     fn statistics(&self, row: &[i16]) -> Statistics {
         let d = row.len() as i32;
-        let (sum, squares) = row.iter().fold((0i32, 0u64), |(sum, squares), &x| {
-            let square = i32::from(x) * i32::from(x);
-            (
-                sum.wrapping_add(x.into()),
-                squares.wrapping_add(square as u64),
-            )
-        });
+        #[cfg(not(tailtune_kernels = "armv7em"))]
+        let (sum, squares) = sums(row);
+        #[cfg(tailtune_kernels = "armv7em")]
+        let (sum, squares) = super::armv7em::sums(row).unwrap_or_else(|| sums(row));
         let spread = (d as u64).wrapping_mul(squares);
         let spread = spread.wrapping_sub((i64::from(sum) * i64::from(sum)) as u64);
         let (inverse, p) = inverse_sqrt(spread.wrapping_add(self.epsilon));
@@ -73,19 +83,29 @@ impl Norm<'_> {
 pub fn layer_norm_i16(norm: &Norm<'_>, rows: &mut [i16]) {
     for row in rows.chunks_exact_mut(norm.params.len().max(1)) {
         let statistics = norm.statistics(row);
+        #[cfg(tailtune_kernels = "armv7em")]
+        if super::armv7em::normalize(norm, &statistics, row) {
+            continue;
+        }
         for (x, &params) in row.iter_mut().zip(norm.params) {
             *x = saturate_i16(norm.value(&statistics, *x, params));
         }
     }
 }
 
-/// Normalises each row of `rows` `[n, d]` to int8.
-pub fn layer_norm_i8(norm: &Norm<'_>, rows: &[i16], output: &mut [i8]) {
-    let d = norm.params.len().max(1);
-    for (row, out) in rows.chunks_exact(d).zip(output.chunks_exact_mut(d)) {
+/// Normalises each row of `rows` `[n, d]` to a panel.
+pub fn layer_norm_panel(norm: &Norm<'_>, rows: &[i16], output: &mut Panel<'_>) {
+    let rows = rows.chunks_exact(norm.params.len().max(1)).enumerate();
+    for (index, row) in rows.take(output.rows()) {
         let statistics = norm.statistics(row);
-        for ((out, &x), &params) in out.iter_mut().zip(row).zip(norm.params) {
-            *out = saturate_i8(norm.value(&statistics, x, params));
+        #[cfg(tailtune_kernels = "armv7em")]
+        if super::armv7em::normalize_panel(norm, &statistics, row, index, output) {
+            continue;
         }
+        let values = row.iter().zip(norm.params);
+        output.fill_row(
+            index,
+            values.map(|(&x, &params)| saturate_i8(norm.value(&statistics, x, params))),
+        );
     }
 }

@@ -1,20 +1,19 @@
 //! Linear layers: `y = x · Wᵀ + b`, int8 × int8 → i32, then one requantize an output.
 //!
-//! Shapes: `x` int8 `[rows, in_features]`, weights int8 `[out_features, in_features]` in pairs of
-//! output channels, one `(bias, mantissa)` pair an output channel. The input's zero point is part of
-//! the bias: `bias = b / (s_x · s_w) − z_x · Σ w`. The four forms differ in where a result goes.
+//! Shapes: `x` int8 `[rows, in_features]` in a [`Panel`], so up to four rows at a time; weights int8
+//! `[out_features, in_features]` in pairs of output channels, one `(bias, mantissa)` pair an output
+//! channel. The input's zero point is part of the bias: `bias = b / (s_x · s_w) − z_x · Σ w`. The forms
+//! differ in where a result goes.
 //!
 //! The order of the weights is that in which the fastest loop reads them: two output channels
 //! interleaved, `w[0][0] w[1][0] w[0][1] w[1][1] …`; a last odd channel stands alone. A word of four
 //! bytes holds two columns of both channels.
-//!
-//! `panel` is scratch of `2 · in_features` words, in which a kernel for an instruction set keeps four
-//! rows of `x` as it reads them; with less, the portable loop does the work: the same bits.
 
+#[cfg(tailtune_kernels = "armv7em")]
+use super::armv7em::{self, Store};
+use super::panel::Panel;
+use super::{isa, portable};
 use crate::quant::{Scaling, saturate_i8, saturate_i16};
-
-/// Rows that are computed against one pair of channels.
-const ROW_BLOCK: usize = 4;
 
 /// A linear layer's weights, as they lie in the image.
 #[derive(Debug, Clone, Copy)]
@@ -46,165 +45,134 @@ impl Linear<'_> {
         weight.filter(|_| there).unwrap_or(0)
     }
 
-    /// Calls `put(place, value)` with every requantized output and its place in `[rows, out_features]`.
-    #[inline(always)]
-    fn rows<T>(
-        &self,
-        #[cfg_attr(not(tailtune_kernels = "armv7em"), allow(unused_variables))] panel: &mut [u32],
-        input: &[i8],
-        output: &mut [T],
-        put: impl Fn(&mut T, i32),
-    ) {
-        let n = self.epilogue.len();
-        #[cfg(tailtune_kernels = "armv7em")]
-        {
-            let k = self.in_features.max(1);
-            let places = super::armv7em::Places {
-                channel: |channel| channel,
-                rows: [0, n, 2 * n, 3 * n],
-                odd: 1,
-            };
-            let blocks = input.chunks(k * ROW_BLOCK);
-            for (rows, out) in blocks.zip(output.chunks_mut((n * ROW_BLOCK).max(1))) {
-                match super::armv7em::Panel::widen(panel, rows, self.in_features) {
-                    Some(panel) if super::armv7em::takes(self) => {
-                        panel.block(self, rows.len() / k, out, &places, &put);
-                    }
-                    _ => self.block(rows, |row, channel, value| {
-                        if let Some(out) = out.get_mut(row * n + channel) {
-                            put(out, value);
-                        }
-                    }),
-                }
-            }
-        }
-        #[cfg(not(tailtune_kernels = "armv7em"))]
-        self.each(input, |row, channel, value| {
-            if let Some(out) = output.get_mut(row * n + channel) {
-                put(out, value);
-            }
-        });
-    }
-
     /// Calls `sink(row, channel, value)` with every requantized output.
     #[inline(always)]
-    pub(super) fn each(&self, input: &[i8], mut sink: impl FnMut(usize, usize, i32)) {
-        let block = self.in_features.max(1) * ROW_BLOCK;
-        for (index, rows) in input.chunks(block).enumerate() {
-            let first = index * ROW_BLOCK;
-            self.block(rows, |row, channel, value| {
-                sink(first + row, channel, value)
-            });
-        }
-    }
-
-    /// Up to 4 rows, in portable code.
-    #[inline(always)]
-    fn block(&self, rows: &[i8], mut sink: impl FnMut(usize, usize, i32)) {
-        let k = self.in_features.max(1);
+    fn each(&self, input: &Panel<'_>, mut sink: impl FnMut(usize, usize, i32)) {
+        let (k, rows) = (self.in_features.max(1), input.rows());
+        let words = input.part(0, k);
         let pairs = self.weight.chunks(2 * k).zip(self.epilogue.chunks(2));
         for (pair, (weight, epilogue)) in pairs.enumerate() {
-            let mut out = |row, odd, sum, mantissa| {
-                let value = self.scaling.apply(sum, mantissa, self.zero_point);
-                sink(row, 2 * pair + odd, value);
+            let mut out = |sums: &[i32], odd: usize, [bias, mantissa]: [i32; 2]| {
+                for (row, sum) in sums.iter().take(rows).enumerate() {
+                    let sum = sum.wrapping_add(bias);
+                    let value = self.scaling.apply(sum, mantissa, self.zero_point);
+                    sink(row, 2 * pair + odd, value);
+                }
             };
             match *epilogue {
-                [[bias_0, mantissa_0], [bias_1, mantissa_1]] => {
-                    let mut quads = rows.chunks_exact(ROW_BLOCK * k);
-                    if let Some(four) = quads.next() {
-                        let (a, rest) = four.split_at(k);
-                        let (b, rest) = rest.split_at(k);
-                        let (c, d) = rest.split_at(k);
-                        let sums = dot_4_pair([a, b, c, d], weight, [bias_0, bias_1]);
-                        for (row, [even, odd]) in sums.into_iter().enumerate() {
-                            out(row, 0, even, mantissa_0);
-                            out(row, 1, odd, mantissa_1);
-                        }
-                    }
-                    let done = rows.len() / (ROW_BLOCK * k) * ROW_BLOCK;
-                    for (row, x) in quads.remainder().chunks_exact(k).enumerate() {
-                        let [even, odd] = dot_pair(x, weight, [bias_0, bias_1]);
-                        out(done + row, 0, even, mantissa_0);
-                        out(done + row, 1, odd, mantissa_1);
-                    }
+                [a, b] => {
+                    let [even, odd] = isa::tile(words, weight);
+                    out(&even, 0, a);
+                    out(&odd, 1, b);
                 }
-                [[bias, mantissa]] => {
-                    for (row, x) in rows.chunks_exact(k).enumerate() {
-                        out(row, 0, dot(x, weight, bias), mantissa);
-                    }
-                }
+                [a] => out(&portable::single(words, weight), 0, a),
                 _ => {}
             }
         }
     }
 }
 
-/// Writes int8 `[rows, out_features]`.
-pub fn linear_i8(linear: &Linear<'_>, panel: &mut [u32], input: &[i8], output: &mut [i8]) {
-    linear.rows(panel, input, output, |out, value| *out = saturate_i8(value));
+/// Writes a panel of `[rows, out_features]`, through an activation table of the values −128 to 127
+/// where there is one.
+pub fn linear_panel(
+    linear: &Linear<'_>,
+    table: Option<&[i8; 256]>,
+    input: &Panel<'_>,
+    output: &mut Panel<'_>,
+) {
+    #[cfg(tailtune_kernels = "armv7em")]
+    if armv7em::linear(linear, input, Store::Panel { output, table }) {
+        return;
+    }
+    linear.each(input, |row, channel, value| {
+        output.set(row, channel, activate(table, value));
+    });
 }
 
-/// Writes int8 `[rows, out_features]` through an activation table of the values −128 to 127.
-pub fn linear_table_i8(
+/// Writes int8 `[rows, out_features]`, through an activation table where there is one.
+pub fn linear_i8(
     linear: &Linear<'_>,
-    table: &[i8; 256],
-    panel: &mut [u32],
-    input: &[i8],
+    table: Option<&[i8; 256]>,
+    input: &Panel<'_>,
     output: &mut [i8],
 ) {
-    linear.rows(panel, input, output, |out, value| {
-        *out = table[usize::from(saturate_i8(value).wrapping_sub(i8::MIN) as u8)];
+    let n = linear.epilogue.len();
+    #[cfg(tailtune_kernels = "armv7em")]
+    {
+        let places = armv7em::Places::of_rows(n);
+        let store = Store::Int8 {
+            output,
+            table,
+            places,
+        };
+        if armv7em::linear(linear, input, store) {
+            return;
+        }
+    }
+    linear.each(input, |row, channel, value| {
+        if let Some(out) = output.get_mut(row * n + channel) {
+            *out = activate(table, value);
+        }
+    });
+}
+
+#[inline(always)]
+fn activate(table: Option<&[i8; 256]>, value: i32) -> i8 {
+    let value = saturate_i8(value);
+    table.map_or(value, |table| {
+        table[usize::from(value.wrapping_sub(i8::MIN) as u8)]
+    })
+}
+
+/// Writes int8 where `place(row, channel)` says.
+pub(super) fn linear_i8_at(
+    linear: &Linear<'_>,
+    input: &Panel<'_>,
+    output: &mut [i8],
+    place: impl Fn(usize, usize) -> usize,
+) {
+    linear.each(input, |row, channel, value| {
+        if let Some(out) = output.get_mut(place(row, channel)) {
+            *out = saturate_i8(value);
+        }
     });
 }
 
 /// Writes int16 `[rows, out_features]`.
-pub fn linear_i16(linear: &Linear<'_>, panel: &mut [u32], input: &[i8], output: &mut [i16]) {
-    linear.rows(panel, input, output, |out, value| {
-        *out = saturate_i16(value)
+pub fn linear_i16(linear: &Linear<'_>, input: &Panel<'_>, output: &mut [i16]) {
+    #[cfg(tailtune_kernels = "armv7em")]
+    if armv7em::linear(linear, input, Store::Int16(output)) {
+        return;
+    }
+    let n = linear.epilogue.len();
+    linear.each(input, |row, channel, value| {
+        if let Some(out) = output.get_mut(row * n + channel) {
+            *out = saturate_i16(value);
+        }
     });
 }
 
 /// Adds to the int16 residual stream `[rows, out_features]`, saturating: the sum is rounded once.
-pub fn linear_add_i16(linear: &Linear<'_>, panel: &mut [u32], input: &[i8], residual: &mut [i16]) {
-    linear.rows(panel, input, residual, |out, value| {
-        *out = saturate_i16(i32::from(*out).saturating_add(value));
+pub fn linear_add_i16(linear: &Linear<'_>, input: &Panel<'_>, residual: &mut [i16]) {
+    #[cfg(tailtune_kernels = "armv7em")]
+    if armv7em::linear(linear, input, Store::Add(residual)) {
+        return;
+    }
+    let n = linear.epilogue.len();
+    linear.each(input, |row, channel, value| {
+        if let Some(out) = residual.get_mut(row * n + channel) {
+            *out = saturate_i16(i32::from(*out).saturating_add(value));
+        }
     });
 }
 
-/// Returns `start + Σ a·b`, wrapping.
-#[inline(always)]
-fn dot(a: &[i8], b: &[i8], start: i32) -> i32 {
-    a.iter().zip(b).fold(start, |sum, (&a, &b)| {
-        sum.wrapping_add(i32::from(a) * i32::from(b))
-    })
-}
-
-/// Returns the dot products of a row with an interleaved pair of channels.
-#[inline(always)]
-pub(super) fn dot_pair(row: &[i8], weight: &[i8], start: [i32; 2]) -> [i32; 2] {
-    let (weight, _) = weight.as_chunks::<2>();
-    row.iter()
-        .zip(weight)
-        .fold(start, |[even, odd], (&x, &[a, b])| {
-            [
-                even.wrapping_add(i32::from(x) * i32::from(a)),
-                odd.wrapping_add(i32::from(x) * i32::from(b)),
-            ]
-        })
-}
-
-/// As [`dot_pair`], of four rows: each weight is loaded once.
-#[inline(always)]
-fn dot_4_pair(rows: [&[i8]; 4], weight: &[i8], start: [i32; 2]) -> [[i32; 2]; 4] {
-    let mut sums = [start; 4];
-    let [a, b, c, d] = rows;
-    let (weight, _) = weight.as_chunks::<2>();
-    for ((((&w, &a), &b), &c), &d) in weight.iter().zip(a).zip(b).zip(c).zip(d) {
-        let [even, odd] = [i32::from(w[0]), i32::from(w[1])];
-        for (sum, x) in sums.iter_mut().zip([a, b, c, d]) {
-            sum[0] = sum[0].wrapping_add(even * i32::from(x));
-            sum[1] = sum[1].wrapping_add(odd * i32::from(x));
-        }
+/// Writes int16 `[out_features]` of one row that is in no panel: a classification head's.
+pub fn linear_row_i16(linear: &Linear<'_>, row: &[i8], output: &mut [i16]) {
+    let channels = linear.epilogue.iter().zip(output).enumerate();
+    for (channel, (&[bias, mantissa], out)) in channels {
+        let sum = row.iter().enumerate().fold(bias, |sum, (column, &x)| {
+            sum.wrapping_add(i32::from(x) * i32::from(linear.weight(channel, column)))
+        });
+        *out = saturate_i16(linear.scaling.apply(sum, mantissa, linear.zero_point));
     }
-    sums
 }

@@ -13,15 +13,21 @@ mod armv7em;
 mod attention;
 mod layer_norm;
 mod linear;
+mod panel;
+mod portable;
 mod requantize;
 mod rsqrt;
 mod softmax;
 
-pub use attention::{
-    AttentionScale, Context, HeadLayout, QUERIES, attend, linear_keys, linear_values,
-};
-pub use layer_norm::{Norm, layer_norm_i8, layer_norm_i16};
-pub use linear::{Linear, linear_add_i16, linear_i8, linear_i16, linear_table_i8};
-pub use requantize::{mean_rows, requantize_rows};
+#[cfg(tailtune_kernels = "armv7em")]
+use armv7em as isa;
+#[cfg(not(tailtune_kernels = "armv7em"))]
+use portable as isa;
+
+pub use attention::{AttentionScale, Context, HeadLayout, attend, linear_keys, linear_values};
+pub use layer_norm::{Norm, layer_norm_i16, layer_norm_panel};
+pub use linear::{Linear, linear_add_i16, linear_i8, linear_i16, linear_panel, linear_row_i16};
+pub use panel::{Panel, ROWS};
+pub use requantize::{Requantize, mean_rows, requantize_panel, requantize_row};
 pub use rsqrt::inverse_sqrt;
 pub use softmax::{ONE, exponentials};

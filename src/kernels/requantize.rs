@@ -1,20 +1,50 @@
 //! From the int16 residual stream to int8, and the mean over rows.
 
+use super::panel::Panel;
 use crate::quant::{Scaling, saturate_i8};
 
-/// Writes int8 `[rows, d]` from int16 `[rows, d]`, one mantissa a column.
-pub fn requantize_rows(
-    rows: &[i16],
-    mantissas: &[i32],
-    scaling: Scaling,
-    zero_point: i32,
-    output: &mut [i8],
-) {
-    let d = mantissas.len().max(1);
-    for (row, out) in rows.chunks_exact(d).zip(output.chunks_exact_mut(d)) {
-        for ((out, &x), &mantissa) in out.iter_mut().zip(row).zip(mantissas) {
-            *out = saturate_i8(scaling.apply(x.into(), mantissa, zero_point));
-        }
+/// A requantize with one mantissa a column.
+#[derive(Debug, Clone, Copy)]
+pub struct Requantize<'a> {
+    /// One mantissa a column.
+    pub mantissas: &'a [i32],
+    /// Their shifts.
+    pub scaling: Scaling,
+    /// The output's zero point.
+    pub zero_point: i32,
+}
+
+/// Writes a panel of `[rows, d]` from int16 `[rows, d]`.
+pub fn requantize_panel(requantize: &Requantize<'_>, rows: &[i16], output: &mut Panel<'_>) {
+    #[cfg(tailtune_kernels = "armv7em")]
+    if super::armv7em::requantize(requantize, rows, output) {
+        return;
+    }
+    let Requantize {
+        mantissas,
+        scaling,
+        zero_point,
+    } = *requantize;
+    let rows = rows.chunks_exact(mantissas.len().max(1)).enumerate();
+    for (index, row) in rows.take(output.rows()) {
+        let values = row.iter().zip(mantissas);
+        output.fill_row(
+            index,
+            values
+                .map(|(&x, &mantissa)| saturate_i8(scaling.apply(x.into(), mantissa, zero_point))),
+        );
+    }
+}
+
+/// Writes int8 `[d]` from int16 `[d]`.
+pub fn requantize_row(requantize: &Requantize<'_>, row: &[i16], output: &mut [i8]) {
+    let Requantize {
+        mantissas,
+        scaling,
+        zero_point,
+    } = *requantize;
+    for ((out, &x), &mantissa) in output.iter_mut().zip(row).zip(mantissas) {
+        *out = saturate_i8(scaling.apply(x.into(), mantissa, zero_point));
     }
 }
 

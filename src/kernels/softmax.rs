@@ -16,7 +16,7 @@ use crate::quant::Scaling;
 pub const ONE: i32 = 1 << 14;
 
 /// `round(2^(14 − i/256))`.
-static TABLE: [u16; 256] = {
+pub(super) static TABLE: [u16; 256] = {
     let mut table = [0u16; 256];
     let mut i = 0;
     // 2^(−1/256) in double precision; 256 products lose less than 2^-44.
@@ -37,34 +37,38 @@ static TABLE: [u16; 256] = {
 /// four words: the even key's exponential below, the odd one's above. A sum is at least [`ONE`] unless
 /// `len` is 0, and at most `len · ONE`.
 pub fn exponentials(weights: &mut [u32], len: usize, scaling: Scaling, mantissa: i32) -> [i32; 4] {
-    let (whole, pairs) = (len / 2, len.div_ceil(2));
+    let pairs = len.div_ceil(2).min(weights.len() / 8);
+    let whole = (len / 2).min(pairs);
     let mut max = [i32::MIN; 4];
-    for (pair, scores) in weights.chunks_exact(8).take(pairs).enumerate() {
-        let (even, odd) = scores.split_at(4);
-        for (max, &score) in max.iter_mut().zip(even) {
+    #[cfg(tailtune_kernels = "armv7em")]
+    let from = super::armv7em::maxima(weights, whole, &mut max);
+    #[cfg(not(tailtune_kernels = "armv7em"))]
+    let from = 0;
+    for (pair, scores) in weights.chunks_exact(8).enumerate().take(pairs).skip(from) {
+        // The last key of an odd number of them has none beside it.
+        let keys = if pair < whole { 8 } else { 4 };
+        for (i, &score) in scores.iter().take(keys).enumerate() {
+            let max = &mut max[i % 4];
             *max = (*max).max(score.cast_signed());
-        }
-        if pair < whole {
-            for (max, &score) in max.iter_mut().zip(odd) {
-                *max = (*max).max(score.cast_signed());
-            }
         }
     }
     let mut sums = [0i32; 4];
+    #[cfg(tailtune_kernels = "armv7em")]
+    let from = super::armv7em::exponentials(weights, whole, scaling, mantissa, &max, &mut sums);
     let exponential = |max: i32, score: u32| {
         let u = scaling
             .apply(max.wrapping_sub(score.cast_signed()), mantissa, 0)
             .clamp(0, 4095);
         i32::from(TABLE[(u & 255) as usize]) >> (u >> 8)
     };
-    for pair in 0..pairs {
-        let Some(scores) = weights.get(8 * pair..8 * pair + 8) else {
+    for pair in from..pairs {
+        let Some(&scores) = weights.get(8 * pair..).and_then(|rest| rest.first_chunk()) else {
             break;
         };
-        let mut words = [0u32; 4];
-        let (even, odd) = scores.split_at(4);
-        let rows = words.iter_mut().zip(&mut sums).zip(max);
-        for (((word, sum), max), (&even, &odd)) in rows.zip(even.iter().zip(odd)) {
+        let [e0, e1, e2, e3, o0, o1, o2, o3]: [u32; 8] = scores;
+        let rows = [(e0, o0), (e1, o1), (e2, o2), (e3, o3)];
+        let places = weights.iter_mut().skip(4 * pair);
+        for (((place, sum), max), (even, odd)) in places.zip(&mut sums).zip(max).zip(rows) {
             let low = exponential(max, even);
             let high = if pair < whole {
                 exponential(max, odd)
@@ -72,10 +76,7 @@ pub fn exponentials(weights: &mut [u32], len: usize, scaling: Scaling, mantissa:
                 0
             };
             *sum = sum.wrapping_add(low).wrapping_add(high);
-            *word = low.cast_unsigned() | high.cast_unsigned() << 16;
-        }
-        if let Some(place) = weights.get_mut(4 * pair..4 * pair + 4) {
-            place.copy_from_slice(&words);
+            *place = low.cast_unsigned() | high.cast_unsigned() << 16;
         }
     }
     sums

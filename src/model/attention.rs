@@ -1,25 +1,26 @@
 //! Multi-head self-attention of one block, in two kinds of steps.
 
-use super::plan::{ArenaPlan, Regions, attention_scratch};
+use super::plan::{ArenaPlan, Regions};
 use super::view::{Block, SubLayerInput};
 use crate::kernels::{
-    Context, HeadLayout, attend, layer_norm_i8, layer_norm_i16, linear_add_i16, linear_i8,
-    linear_keys, linear_values, requantize_rows,
+    Context, HeadLayout, Panel, attend, layer_norm_i16, layer_norm_panel, linear_add_i16,
+    linear_keys, linear_panel, linear_values, requantize_panel,
 };
 use core::ops::Range;
 
-/// Writes a sub-layer's int8 input.
-pub(super) fn sub_layer_input(input: &SubLayerInput<'_>, residual: &[i16], rows: &mut [i8]) {
-    match *input {
-        SubLayerInput::Requantize {
-            mantissas,
-            scaling,
-            zero_point,
-        } => {
-            requantize_rows(residual, mantissas, scaling, zero_point, rows);
-        }
-        SubLayerInput::Norm(ref norm) => layer_norm_i8(norm, residual, rows),
+/// Returns a sub-layer's int8 input, made in `words`.
+pub(super) fn sub_layer_input<'w>(
+    input: &SubLayerInput<'_>,
+    residual: &[i16],
+    d: usize,
+    words: &'w mut [u32],
+) -> Panel<'w> {
+    let mut panel = Panel::new(words, residual.len() / d.max(1), d);
+    match input {
+        SubLayerInput::Requantize(requantize) => requantize_panel(requantize, residual, &mut panel),
+        SubLayerInput::Norm(norm) => layer_norm_panel(norm, residual, &mut panel),
     }
+    panel
 }
 
 /// Writes the keys and values of some of `len` tokens.
@@ -31,11 +32,9 @@ pub(super) fn keys_values(
     layout: &HeadLayout,
 ) -> Option<()> {
     let span = tokens.start * d..tokens.end * d;
-    let rows = r.rows.get_mut(..span.len())?;
-    sub_layer_input(&block.attn_input, r.residual.get(span)?, rows);
-    let (panel, first) = (&mut *r.scratch, tokens.start);
-    linear_keys(&block.key, panel, rows, first, layout, r.keys);
-    linear_values(&block.value, panel, rows, first, layout, r.values);
+    let rows = sub_layer_input(&block.attn_input, r.residual.get(span)?, d, r.rows);
+    linear_keys(&block.key, &rows, tokens.start, layout, r.keys);
+    linear_values(&block.value, &rows, tokens.start, layout, r.values);
     Some(())
 }
 
@@ -51,12 +50,11 @@ pub(super) fn attention(
     len: usize,
 ) -> Option<()> {
     let span = tokens.start * d..tokens.end * d;
-    let residual = r.residual.get_mut(span.clone())?;
-    let rows = r.rows.get_mut(..span.len())?;
-    sub_layer_input(&block.attn_input, residual, rows);
-    let (weights, queries, panel) = attention_scratch(plan, r.scratch)?;
-    let queries = queries.get_mut(..span.len())?;
-    linear_i8(&block.query, panel, rows, queries);
+    let residual = r.residual.get_mut(span)?;
+    let rows = sub_layer_input(&block.attn_input, residual, d, r.rows);
+    let (weights, queries) = r.scratch.split_at_mut_checked(plan.weights / 4)?;
+    let mut queries = Panel::new(queries, tokens.len(), d);
+    linear_panel(&block.query, None, &rows, &mut queries);
     let context = Context {
         keys: r.keys,
         values: r.values,
@@ -64,10 +62,10 @@ pub(super) fn attention(
         len,
         scale: block.attention,
     };
-    for head in 0..d / layout.head_dim {
-        attend(&context, queries, d, head, weights, panel);
+    for head in 0..d / layout.head_dim() {
+        attend(&context, &mut queries, head, weights);
     }
-    linear_add_i16(&block.out, panel, queries, residual);
+    linear_add_i16(&block.out, &queries, residual);
     if let Some(norm) = &block.norm1 {
         layer_norm_i16(norm, residual);
     }

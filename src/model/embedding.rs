@@ -3,7 +3,7 @@
 use super::InputError;
 use super::view::linear;
 use crate::image::{Image, InputKind, NO_LAYER, TensorKind};
-use crate::kernels::{Linear, linear_i16};
+use crate::kernels::{Linear, Panel, linear_i16};
 use crate::quant::{Scaling, saturate_i16};
 
 /// What the encoder reads. A shorter input than the model's longest is a padded one: what is
@@ -203,15 +203,8 @@ impl<'a> Embedding<'a> {
     }
 
     /// Writes rows `first .. first + n` of the residual stream, `n` being `rows`' length in rows;
-    /// `scratch` has room for as many patches, `panel` for four rows of the projection's input.
-    pub fn write(
-        &self,
-        input: &Input<'_>,
-        first: usize,
-        rows: &mut [i16],
-        scratch: &mut [i8],
-        panel: &mut [u32],
-    ) {
+    /// `scratch` has room for a panel of the projection's input.
+    pub fn write(&self, input: &Input<'_>, first: usize, rows: &mut [i16], scratch: &mut [u32]) {
         let d = self.d_model;
         let offset = usize::from(!self.class_token.is_empty());
         let (head, body) = rows.split_at_mut(if first < offset { d.min(rows.len()) } else { 0 });
@@ -223,11 +216,11 @@ impl<'a> Embedding<'a> {
             (Source::Patches(projection, grid), Input::Patches(image)) => {
                 let k = projection.in_features;
                 let n = body.len() / d.max(1);
-                let patches = scratch.get_mut(..n * k).unwrap_or_default();
-                for (i, patch) in patches.chunks_exact_mut(k.max(1)).enumerate() {
-                    grid.cut(image, start + i, patch);
+                let mut panel = Panel::new(scratch, n, k);
+                for row in 0..n {
+                    panel.fill_row(row, grid.patch(image, start + row));
                 }
-                linear_i16(projection, panel, patches, body);
+                linear_i16(projection, &panel, body);
             }
             (
                 Source::Frames(projection) | Source::Patches(projection, _),
@@ -236,7 +229,9 @@ impl<'a> Embedding<'a> {
                 let k = projection.in_features;
                 let n = body.len() / d.max(1);
                 let frames = frames.get(start * k..(start + n) * k).unwrap_or(&[]);
-                linear_i16(projection, panel, frames, body);
+                let mut panel = Panel::new(scratch, n, k);
+                panel.fill(frames);
+                linear_i16(projection, &panel, body);
             }
             (
                 Source::Tokens {
@@ -277,18 +272,16 @@ struct Grid {
 }
 
 impl Grid {
-    /// Copies patch `index` as int8.
-    fn cut(&self, image: &[u8], index: usize, out: &mut [i8]) {
+    /// Returns patch `index` as int8.
+    fn patch(self, image: &[u8], index: usize) -> impl Iterator<Item = i8> {
         let (side, columns) = (self.patch.max(1), (self.width / self.patch.max(1)).max(1));
         let (row, column) = (index / columns * side, index % columns * side);
         let line = side * self.channels;
-        for (y, out) in out.chunks_exact_mut(line.max(1)).enumerate() {
-            let start = ((row + y) * self.width + column) * self.channels;
-            let bytes = image.get(start..).unwrap_or(&[]);
-            for (value, &byte) in out.iter_mut().zip(bytes) {
-                *value = (byte ^ 0x80).cast_signed();
-            }
-        }
+        (row..row + side).flat_map(move |y| {
+            let start = (y * self.width + column) * self.channels;
+            let bytes = image.get(start..start + line).unwrap_or(&[]);
+            bytes.iter().map(|&byte| (byte ^ 0x80).cast_signed())
+        })
     }
 }
 

@@ -9,11 +9,11 @@
 use super::attention::{attention, keys_values};
 use super::embedding::{Embedding, Input};
 use super::feed_forward::feed_forward;
-use super::plan::{ArenaPlan, Regions, TOKEN_BLOCK, rows_scratch};
+use super::plan::{ArenaPlan, Regions, TOKEN_BLOCK, bytes, bytes_mut};
 use super::view::{Block, global_norm, requantize};
 use super::{EncoderError, Features, InputError};
 use crate::image::{Image, NO_LAYER, Pooling, Tensor, TensorKind};
-use crate::kernels::{HeadLayout, layer_norm_i16, mean_rows, requantize_rows};
+use crate::kernels::{HeadLayout, layer_norm_i16, mean_rows, requantize_row};
 use core::ops::Range;
 
 /// An int8 encoder over an image, working in an arena.
@@ -159,7 +159,7 @@ impl<'e> Forward<'e, '_, '_> {
         let encoder = self.encoder;
         let d = encoder.d_model();
         Features {
-            values: encoder.regions.rows.get(..d).unwrap_or(&[]),
+            values: bytes(encoder.regions.rows).get(..d).unwrap_or(&[]),
             scale: encoder.pooled.scale(),
             zero_point: encoder.pooled.entry().zero_point,
         }
@@ -220,7 +220,7 @@ impl<'e> Forward<'e, '_, '_> {
                 let block = Block::new(&e.image, layer)?;
                 let r = &mut e.regions;
                 attention(&block, &e.plan, r, d, tokens.clone(), &layout, len)?;
-                feed_forward(&block, &e.plan, &mut e.regions, d, tokens)
+                feed_forward(&block, &mut e.regions, d, tokens)
             }
             Stage::Pool => self.pool(),
             Stage::Done => None,
@@ -234,9 +234,8 @@ impl<'e> Forward<'e, '_, '_> {
             .regions
             .residual
             .get_mut(tokens.start * d..tokens.end * d)?;
-        let (patches, panel) = rows_scratch(e.regions.scratch, e.plan.patches)?;
         e.embedding
-            .write(&self.input, tokens.start, rows, patches, panel);
+            .write(&self.input, tokens.start, rows, e.regions.scratch);
         if let Some(norm) = global_norm(&e.image, TensorKind::EmbedNorm) {
             layer_norm_i16(&norm, rows);
         }
@@ -252,9 +251,8 @@ impl<'e> Forward<'e, '_, '_> {
             layer_norm_i16(&norm, residual);
         }
         mean_rows(residual, d);
-        let (mantissas, scaling, zero_point) = requantize(&e.pooled);
-        let pooled = e.regions.rows.get_mut(..d)?;
-        requantize_rows(residual.get(..d)?, mantissas, scaling, zero_point, pooled);
+        let pooled = bytes_mut(e.regions.rows).get_mut(..d)?;
+        requantize_row(&requantize(&e.pooled), residual.get(..d)?, pooled);
         Some(())
     }
 }

@@ -3,7 +3,7 @@
 use super::view::linear;
 use super::{EncoderError, Features};
 use crate::image::{Image, NO_LAYER, TensorKind};
-use crate::kernels::{Linear, linear_i16};
+use crate::kernels::{Linear, linear_row_i16};
 
 /// A linear head, int8, with int16 logits of one scale.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ impl<'a> Head<'a> {
     /// Writes the logits, int16 `[n_classes]`; real value = logit · [`logit_scale`](Self::logit_scale).
     /// A shorter `output` gets the first ones.
     pub fn logits(&self, features: &Features<'_>, output: &mut [i16]) {
-        linear_i16(&self.linear, &mut [], features.values, output);
+        linear_row_i16(&self.linear, features.values, output);
     }
 
     /// Returns the dequantized weight from feature `column` to `class` (0 where there is none): where

@@ -6,22 +6,23 @@
 //! residual stream   int16 [T, d]      2·T·d
 //! keys              int8  [T, d]      T·d     (each region rounded up to 4 bytes)
 //! values            int8  [T, d]      T·d
-//! rows              int8  [B, d]      a block's operator input; afterwards the pooled feature
+//! rows              panel of d        a block's operator input; afterwards the pooled feature
 //! then the largest of
-//!   attention       i32 [4, T] weights, int8 [B, d] queries and contexts, panel of d
-//!   feed-forward    int8 [B, f] hidden layer, panel of d or f
-//!   patches         int8 [B, n_features], panel of n_features, for models of frames or patches
+//!   attention       i32 [4, T] weights, panel of d: queries, then contexts
+//!   feed-forward    panel of f: the hidden layer
+//!   embedding       panel of n_features, for models of frames or patches
 //! ```
 //!
-//! `T` of the keys, the values and the weights is rounded up to even. A panel is a token block of an
-//! operator's input, `[B, K]`, widened to int16 as kernels read it.
+//! `T` of the keys, the values and the weights is rounded up to even. A [`Panel`] is a block of four
+//! tokens, int16, `8 · K` bytes.
 
 use super::EncoderError;
-use crate::image::{InputKind, ModelConfig};
+use crate::image::ModelConfig;
+use crate::kernels::{Panel, ROWS};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Tokens that go through a block's projections and feed-forward together: the size of a step.
-pub const TOKEN_BLOCK: usize = 4;
+pub const TOKEN_BLOCK: usize = ROWS;
 
 /// Bytes of each region of the arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +40,6 @@ pub struct ArenaPlan {
     pub scratch: usize,
     /// Of `scratch`: attention weights.
     pub weights: usize,
-    /// Of `scratch`: the feed-forward's hidden layer.
-    pub hidden: usize,
-    /// Of `scratch`: patches.
-    pub patches: usize,
 }
 
 const fn max(a: usize, b: usize) -> usize {
@@ -51,7 +48,7 @@ const fn max(a: usize, b: usize) -> usize {
 
 /// Bytes of a panel of this many columns.
 const fn panel(columns: usize) -> usize {
-    8 * columns
+    4 * Panel::words(columns)
 }
 
 const fn round_up_4(bytes: usize) -> usize {
@@ -62,30 +59,20 @@ impl ArenaPlan {
     /// Returns the plan of a model.
     pub const fn new(config: &ModelConfig) -> Self {
         let (tokens, d) = (config.seq_len as usize, config.d_model as usize);
-        let block = if tokens < TOKEN_BLOCK {
-            tokens
-        } else {
-            TOKEN_BLOCK
+        let even = tokens.next_multiple_of(2);
+        let columns = match config.input.frames() {
+            Some((_, n)) => n,
+            None => 0,
         };
-        let (even, d_ff) = (tokens.next_multiple_of(2), config.d_ff as usize);
-        let (weights, hidden) = (16 * even, round_up_4(block * d_ff));
-        let (columns, patches) = match (config.input, config.input.frames()) {
-            (InputKind::Patches { .. }, Some((_, n))) => (n, round_up_4(block * n)),
-            (_, Some((_, n))) => (n, 0),
-            _ => (0, 0),
-        };
-        let attention = weights + round_up_4(block * d) + panel(d);
-        let feed_forward = hidden + panel(max(d, d_ff));
-        let embedding = patches + panel(columns);
+        let weights = 16 * even;
+        let attention = weights + panel(d);
         Self {
             residual: round_up_4(2 * tokens * d),
             keys: round_up_4(even * d),
             values: round_up_4(even * d),
-            rows: round_up_4(block * d),
-            scratch: max(attention, max(feed_forward, embedding)),
+            rows: panel(d),
+            scratch: max(attention, max(panel(config.d_ff as usize), panel(columns))),
             weights,
-            hidden,
-            patches,
         }
     }
 
@@ -129,7 +116,7 @@ pub(super) struct Regions<'a> {
     pub residual: &'a mut [i16],
     pub keys: &'a mut [i8],
     pub values: &'a mut [i8],
-    pub rows: &'a mut [i8],
+    pub rows: &'a mut [u32],
     pub scratch: &'a mut [u32],
 }
 
@@ -151,29 +138,18 @@ impl<'a> Regions<'a> {
             residual: <[i16]>::mut_from_bytes(residual).map_err(|_| misaligned)?,
             keys: <[i8]>::mut_from_bytes(keys).map_err(|_| misaligned)?,
             values: <[i8]>::mut_from_bytes(values).map_err(|_| misaligned)?,
-            rows: <[i8]>::mut_from_bytes(rows).map_err(|_| misaligned)?,
+            rows: <[u32]>::mut_from_bytes(rows).map_err(|_| misaligned)?,
             scratch: <[u32]>::mut_from_bytes(scratch).map_err(|_| misaligned)?,
         })
     }
 }
 
-/// What attention makes of the scratch: weights `[4, T]`, queries `[B, d]`, a panel.
-pub(super) fn attention_scratch<'s>(
-    plan: &ArenaPlan,
-    scratch: &'s mut [u32],
-) -> Option<(&'s mut [u32], &'s mut [i8], &'s mut [u32])> {
-    let (weights, rest) = scratch.split_at_mut_checked(plan.weights / 4)?;
-    let (queries, panel) = rest.split_at_mut_checked(plan.rows / 4)?;
-    Some((weights, bytes(queries)?, panel))
+/// Returns words as int8.
+pub(super) fn bytes(words: &[u32]) -> &[i8] {
+    <[i8]>::ref_from_bytes(words.as_bytes()).unwrap_or(&[])
 }
 
-/// What the feed-forward and the embedding make of the scratch: `len` bytes of a hidden layer
-/// `[B, d_ff]` or of patches `[B, n_features]`, as the plan says, and a panel.
-pub(super) fn rows_scratch(scratch: &mut [u32], len: usize) -> Option<(&mut [i8], &mut [u32])> {
-    let (rows, panel) = scratch.split_at_mut_checked(len / 4)?;
-    Some((bytes(rows)?, panel))
-}
-
-fn bytes(words: &mut [u32]) -> Option<&mut [i8]> {
-    <[i8]>::mut_from_bytes(words.as_mut_bytes()).ok()
+/// As [`bytes`], to be written.
+pub(super) fn bytes_mut(words: &mut [u32]) -> &mut [i8] {
+    <[i8]>::mut_from_bytes(words.as_mut_bytes()).unwrap_or_default()
 }

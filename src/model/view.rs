@@ -1,18 +1,13 @@
 //! One block's tensors, as the kernels take them.
 
 use crate::image::{Image, NO_LAYER, NormOrder, Tensor, TensorKind};
-use crate::kernels::{AttentionScale, Linear, Norm};
-use crate::quant::Scaling;
+use crate::kernels::{AttentionScale, Linear, Norm, Requantize};
 
 /// From the residual stream to a sub-layer's int8 input.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum SubLayerInput<'a> {
     /// Post-norm: a requantize with one mantissa a column.
-    Requantize {
-        mantissas: &'a [i32],
-        scaling: Scaling,
-        zero_point: i32,
-    },
+    Requantize(Requantize<'a>),
     /// Pre-norm: the sub-layer's LayerNorm.
     Norm(Norm<'a>),
 }
@@ -51,12 +46,7 @@ impl<'a> Block<'a> {
             if !post {
                 return Some(SubLayerInput::Norm(norm));
             }
-            let (mantissas, scaling, zero_point) = requantize(&get(kind)?);
-            Some(SubLayerInput::Requantize {
-                mantissas,
-                scaling,
-                zero_point,
-            })
+            Some(SubLayerInput::Requantize(requantize(&get(kind)?)))
         };
         Some(Self {
             attn_input: input(AttnInput, norm1)?,
@@ -101,9 +91,13 @@ pub(super) fn linear<'a>(
     })
 }
 
-/// Returns a requantize's mantissas, shifts and zero point.
-pub(super) fn requantize<'a>(tensor: &Tensor<'a>) -> (&'a [i32], Scaling, i32) {
-    (tensor.data(), tensor.scaling(), tensor.zero_point())
+/// Returns a requantize of rows.
+pub(super) fn requantize<'a>(tensor: &Tensor<'a>) -> Requantize<'a> {
+    Requantize {
+        mantissas: tensor.data(),
+        scaling: tensor.scaling(),
+        zero_point: tensor.zero_point(),
+    }
 }
 
 /// Returns a LayerNorm of no block.

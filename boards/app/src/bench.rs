@@ -2,8 +2,8 @@
 
 use tailtune::image::Image;
 use tailtune::kernels::{
-    AttentionScale, Context, HeadLayout, Linear, Norm, QUERIES, attend, exponentials,
-    layer_norm_i16, linear_add_i16, linear_i8, linear_table_i8,
+    AttentionScale, Context, HeadLayout, Linear, Norm, Panel, ROWS, attend, exponentials,
+    layer_norm_i16, linear_add_i16, linear_i8,
 };
 use tailtune::model::{Encoder, Input};
 use tailtune::quant::Scaling;
@@ -26,7 +26,8 @@ const T: usize = 98;
 const D: usize = 64;
 const FF: usize = 256;
 
-/// Operands of the largest operator, KWT-1's feed-forward.
+/// Operands of the largest operator, KWT-1's feed-forward; every array lies at a multiple of four.
+#[repr(C)]
 pub struct Operands {
     input: [i8; T * FF],
     weights: [i8; D * FF],
@@ -34,7 +35,7 @@ pub struct Operands {
     output: [i8; T * FF],
     residual: [i16; T * D],
     scores: [u32; 4 * T],
-    sums: [i32; QUERIES],
+    sums: [i32; ROWS],
     table: [i8; 256],
     panel: [u32; 2 * FF],
 }
@@ -49,7 +50,7 @@ impl Operands {
             output: [0; T * FF],
             residual: [0; T * D],
             scores: [0; 4 * T],
-            sums: [0; QUERIES],
+            sums: [0; ROWS],
             table: [0; 256],
             panel: [0; 2 * FF],
         }
@@ -108,16 +109,16 @@ pub fn operators(meter: &mut impl Meter, o: &mut Operands) {
             scaling,
             zero_point: 3,
         };
-        let (input, output) = (o.input.get(..T * k), o.output.get_mut(..T * n));
-        if let (Some(input), Some(output)) = (input, output) {
+        let tables = [(name, None), ("linear-gelu-98x64x256", Some(&o.table))];
+        for (name, table) in tables.into_iter().take(n / FF + 1) {
+            let input = o.input.get(..T * k).unwrap_or(&[]);
             case(meter, name, T * k * n, &mut || {
-                linear_i8(&layer, &mut o.panel, input, output)
-            });
-        }
-        let (input, output) = (o.input.get(..T * k), o.output.get_mut(..T * n));
-        if let (FF, Some(input), Some(output)) = (n, input, output) {
-            case(meter, "linear-gelu-98x64x256", T * k * n, &mut || {
-                linear_table_i8(&layer, &o.table, &mut o.panel, input, output);
+                let blocks = input.chunks(ROWS * k);
+                for (input, output) in blocks.zip(o.output.chunks_mut(ROWS * n)) {
+                    let mut panel = Panel::new(&mut o.panel, input.len() / k, k);
+                    panel.fill(input);
+                    linear_i8(&layer, table, &panel, output);
+                }
             });
         }
     }
@@ -129,7 +130,12 @@ pub fn operators(meter: &mut impl Meter, o: &mut Operands) {
         zero_point: 0,
     };
     case(meter, "linear-add-98x256x64", T * FF * D, &mut || {
-        linear_add_i16(&layer, &mut o.panel, &o.input, &mut o.residual);
+        let rows = o.input.chunks(ROWS * FF);
+        for (input, residual) in rows.zip(o.residual.chunks_mut(ROWS * D)) {
+            let mut panel = Panel::new(&mut o.panel, input.len() / FF, FF);
+            panel.fill(input);
+            linear_add_i16(&layer, &panel, residual);
+        }
     });
     let norm = Norm {
         params: o.epilogue.get(..D).unwrap_or(&[]),
@@ -157,14 +163,16 @@ pub fn operators(meter: &mut impl Meter, o: &mut Operands) {
         len: T,
         scale,
     };
-    let queries = o.output.get_mut(..T * D).unwrap_or(&mut []);
+    let queries = o.output.get(..T * D).unwrap_or(&[]);
     case(meter, "attention-98x98x64", 2 * T * T * D, &mut || {
-        for four in queries.chunks_mut(QUERIES * D) {
-            attend(&context, four, D, 0, &mut o.scores, &mut o.panel);
+        for four in queries.chunks(ROWS * D) {
+            let mut panel = Panel::new(&mut o.panel, four.len() / D, D);
+            panel.fill(four);
+            attend(&context, &mut panel, 0, &mut o.scores);
         }
     });
     case(meter, "softmax-98x98", T * T, &mut || {
-        for _ in 0..T.div_ceil(QUERIES) {
+        for _ in 0..T.div_ceil(ROWS) {
             let e = exponentials(&mut o.scores, T, scale.softmax, scale.softmax_mantissa);
             o.sums = e;
         }
