@@ -76,18 +76,23 @@ pub struct Board {
     pub write_bytes: u32,
     /// The UF2 family, for boards with such a boot loader.
     pub uf2_family: Option<u32>,
+    /// Of emulated boards: an instruction takes 2 to this power nanoseconds of the emulator's time.
+    pub icount_shift: Option<u32>,
+    /// Of emulated boards: the timer that counts instructions, a CMSDK timer or SysTick.
+    pub counter_address: Option<u32>,
+    /// So many of its ticks …
+    pub counter_ticks: Option<u32>,
+    /// … are so many instructions.
+    pub counter_instructions: Option<u32>,
 }
 
-const BUILT_IN: &[(&str, &str)] = &[
-    (
-        "nrf52840-dk",
-        include_str!("../../boards/nrf52840-dk/board.toml"),
-    ),
-    (
-        "qemu-mps2-an386",
-        include_str!("../../boards/qemu-mps2-an386/board.toml"),
-    ),
-];
+macro_rules! built_in {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../boards/", $name, "/board.toml")))),*]
+    };
+}
+
+const BUILT_IN: &[(&str, &str)] = built_in!["nrf52840-dk", "qemu-mps2-an386",];
 
 /// Returns every known board.
 ///
@@ -179,7 +184,10 @@ mod tests {
 
     #[test]
     fn refusals_name_the_key() {
-        let (name, good) = BUILT_IN[1];
+        let (name, good) = (
+            "qemu-mps2-an386",
+            include_str!("../../boards/qemu-mps2-an386/board.toml"),
+        );
         let message = |text: String| parse(name, &text).unwrap_err().to_string();
         assert!(
             message(good.replace("write_bytes = 4", "write_bytes = 3")).contains("write_bytes")

@@ -213,15 +213,40 @@ impl Emulator {
     pub fn bench(&self, dir: &Path, image: &[u8]) -> Result<Vec<String>, EmulatorError> {
         let path = dir.join("model.bin");
         std::fs::write(&path, image).map_err(|source| EmulatorError::Io { path, source })?;
-        let firmware = self
-            .firmware
-            .with_file_name(format!("{}-bench", self.board.name));
+        let shift = self.board.icount_shift.unwrap_or(0);
+        let shift = format!("shift={shift},align=off,sleep=off");
+        self.lines("bench", dir, &["-icount", &shift])
+    }
+
+    /// Runs the kernels' differential test on the board; returns its lines.
+    ///
+    /// # Errors
+    /// [`EmulatorError`].
+    pub fn check(&self, dir: &Path) -> Result<Vec<String>, EmulatorError> {
+        let path = dir.join("model.bin");
+        std::fs::write(&path, [0; 16]).map_err(|source| EmulatorError::Io { path, source })?;
+        self.lines("check", dir, &[])
+    }
+
+    /// Runs one of the board's other programs; returns what it prints.
+    fn lines(
+        &self,
+        program: &str,
+        dir: &Path,
+        more: &[&str],
+    ) -> Result<Vec<String>, EmulatorError> {
+        let firmware = self.program(program);
         let mut lines = Vec::new();
-        let count = ["-icount", "shift=6,align=off,sleep=off"];
-        self.execute(&firmware, dir, &count, &mut |line| {
+        self.execute(&firmware, dir, more, &mut |line| {
             lines.push(line.to_owned())
         })?;
         Ok(lines)
+    }
+
+    /// Returns the ELF file of one of the board's other programs.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.firmware
+            .with_file_name(format!("{}-{name}", self.board.name))
     }
 
     /// Starts an emulator on what lies in `dir`, and follows it to its end.
@@ -239,7 +264,7 @@ impl Emulator {
         let mut command = Command::new("qemu-system-arm");
         command
             .current_dir(dir)
-            .args(["-machine", &self.board.chip, "-cpu", "cortex-m4"]);
+            .args(["-machine", &self.board.chip]);
         command.args(["-nographic", "-monitor", "none", "-serial", "none"]);
         command.args(["-semihosting-config", "enable=on,target=native"]);
         let loader = format!(

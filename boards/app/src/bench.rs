@@ -5,13 +5,22 @@ use tailtune::kernels::{
     AttentionScale, Context, HeadLayout, Linear, Norm, Panel, ROWS, attend, exponentials,
     layer_norm_i16, linear_add_i16, linear_i8,
 };
-use tailtune::model::{Encoder, Input};
+use tailtune::model::{Encoder, Features, Head, Input};
 use tailtune::quant::Scaling;
+use tailtune::tune::{
+    HeadMemory, LinearHead, Math, Method, MomentumMemory, Schedule, Softmax, SoftmaxMemory,
+};
 
 /// What counts, and where the counts go.
 pub trait Meter {
     /// Returns the instructions executed so far; wraps.
     fn executed(&mut self) -> u32;
+
+    /// Paints the stack below the caller.
+    fn paint(&mut self);
+
+    /// Returns how many bytes of what was painted have been written since.
+    fn painted_over(&mut self) -> u32;
 
     /// Takes the count of one case. `work` is its multiply-accumulates or its elements.
     fn report(&mut self, case: &str, instructions: u32, work: u32);
@@ -179,8 +188,9 @@ pub fn operators(meter: &mut impl Meter, o: &mut Operands) {
     });
 }
 
-/// Measures a model's first block and its whole forward, on frames of arbitrary numbers. A block of a
-/// model of one counts only the rows that the pooling reads.
+/// Measures a model's first block, its whole forward with the stack under it, and one step of tuning
+/// its head, on frames of arbitrary numbers. A block of a model of one counts only the rows that the
+/// pooling reads.
 ///
 /// # Errors
 /// [`NotMeasured`]: no image, one that does not fit, or one of tokens.
@@ -222,5 +232,89 @@ pub fn model(
     let macs = t * (4 * d * d + 2 * d * ff) + 2 * t * t * d;
     meter.report("layer", layer, macs);
     meter.report("forward", whole, macs * u32::from(c.n_layers));
+    meter.paint();
+    let features = encoder.forward(Input::Frames(input)).map_err(refused)?;
+    let stack = meter.painted_over();
+    meter.report("forward-stack-bytes", stack, 0);
+    head_steps(meter, &image, &features)
+}
+
+/// Measures one step of softmax regression, plain and with momentum; of models of up to 64 features and
+/// 16 classes.
+fn head_steps(
+    meter: &mut impl Meter,
+    image: &Image<'_>,
+    features: &Features<'_>,
+) -> Result<(), NotMeasured> {
+    let refused = NotMeasured("the head is refused");
+    let origin = Head::new(image).map_err(|_| refused)?;
+    if origin.n_classes() > 16 || origin.n_features() > 64 {
+        return Ok(());
+    }
+    let work = (origin.n_classes() * origin.n_features()) as u32;
+    let (mut plain, mut momentum) = (
+        SoftmaxMemory::<64, 16>::new(),
+        MomentumMemory::<64, 16>::new(),
+    );
+    let cases = [
+        ("head-step-sgd", plain.buffers(), 0.0),
+        ("head-step-momentum", momentum.buffers(), 0.9),
+    ];
+    for (case, buffers, momentum) in cases {
+        let mut head = HeadMemory::<64, 16>::new();
+        let head = LinearHead::new(head.buffers(), &origin).map_err(|_| refused)?;
+        let mut method = Softmax::new(head, buffers, Math::Exact).map_err(|_| refused)?;
+        let schedule = Schedule {
+            momentum,
+            weight_decay: 0.0,
+            ..Schedule::default()
+        };
+        method.begin_epoch(&schedule, 0).map_err(|_| refused)?;
+        let start = meter.executed();
+        let step = method.step(features, 1);
+        let spent = meter.executed().wrapping_sub(start);
+        step.map_err(|_| refused)?;
+        meter.report(case, spent, work);
+    }
     Ok(())
 }
+
+/// Measures the front end of the model's sound on one second of it, frames quantized. Does nothing for
+/// a model that has none.
+///
+/// # Errors
+/// [`NotMeasured`]: no image, or a front end of other sizes.
+#[cfg(feature = "audio")]
+pub fn front_end(
+    meter: &mut impl Meter,
+    image: &[u8],
+    frames: &mut [i8],
+) -> Result<(), NotMeasured> {
+    use tailtune::audio::{Ring, Stream};
+    let image = Image::parse(image).map_err(|_| NotMeasured("no image"))?;
+    let Some(tables) = image.front_end() else {
+        return Ok(());
+    };
+    let refused = |_| NotMeasured("the front end is refused");
+    let (rows, columns) = image.config().input.frames().unwrap_or((0, 0));
+    let frames = frames.get_mut(..rows * columns).unwrap_or_default();
+    let mut stream = Stream::<512, 80>::new(tables).map_err(refused)?;
+    let mut ring = Ring::new(&image, frames).map_err(refused)?;
+    let mut block = [0i16; 128];
+    let start = meter.executed();
+    let mut state = 1u32;
+    for _ in 0..SECOND / block.len() {
+        for sample in &mut block {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *sample = (state >> 18) as i16;
+        }
+        stream.push(&block, |frame| ring.push(frame));
+    }
+    let spent = meter.executed().wrapping_sub(start);
+    meter.report("front-end-1s", spent, SECOND as u32);
+    Ok(())
+}
+
+/// Samples of one second.
+#[cfg(feature = "audio")]
+const SECOND: usize = 16_000;

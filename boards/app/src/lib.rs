@@ -20,6 +20,7 @@ extern crate std;
 
 #[cfg(feature = "bench")]
 pub mod bench;
+pub mod check;
 pub mod job;
 #[cfg(feature = "audio")]
 mod listen;

@@ -6,8 +6,8 @@
 
 mod file;
 mod flash;
+mod panic;
 
-use core::panic::PanicInfo;
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprintln};
 use file::File;
@@ -102,14 +102,5 @@ impl core::fmt::Display for Reason {
             Self::Slots => write!(f, "the slots of board.toml do not suit the flash"),
             Self::App(error) => write!(f, "{error}"),
         }
-    }
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    hprintln!("panic: {}", info);
-    debug::exit(debug::EXIT_FAILURE);
-    loop {
-        cortex_m::asm::wfi();
     }
 }

@@ -25,7 +25,8 @@ pub struct Bench {
     #[arg(long, value_parser = board::find, default_value = "qemu-mps2-an386")]
     board: Board,
     /// Print one JSON object: results[] with core, case, instructions, macs (of softmax and
-    /// LayerNorm: elements), per_mac; of whole models also arena_bytes and image_bytes
+    /// LayerNorm: elements, of the front end: samples of one second), per_mac; of whole models also
+    /// arena_bytes, image_bytes and stack_bytes, the forward's peak
     #[arg(long)]
     json: bool,
 }
@@ -42,6 +43,8 @@ struct Count {
     arena_bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack_bytes: Option<u64>,
 }
 
 /// The shape that other libraries' kernels were measured on: two blocks of KWT-1 at 98 tokens.
@@ -90,7 +93,9 @@ impl Bench {
             let int8 = Int8Model::new(quantized.writer.finish()?)?;
             let lines = self.measure(&emulator, &int8)?;
             // The operators are KWT-1's: once is enough.
-            let wanted = |c: &Count| c.case == "layer" || (name == "kwt1" && c.case != "forward");
+            let whole = ["forward", "forward-stack-bytes"];
+            let wanted =
+                |c: &Count| c.case == "layer" || (name == "kwt1" && !whole.contains(&&*c.case));
             counts.extend(lines.into_iter().filter(wanted).map(|mut count| {
                 if count.case == "layer" {
                     count.case = format!("{name}-layer");
@@ -105,13 +110,22 @@ impl Bench {
             let clips = Reader::of_model(Path::new(dir), &model)?.read_to_calibrate(&data)?;
             let (int8, _) = convert::quantized(&model, &clips, &self.board)?;
             let lines = self.measure(&emulator, &int8)?;
-            let forward = lines.into_iter().filter(|c| c.case == "forward");
-            counts.extend(forward.map(|count| Count {
-                case: format!("{name}-forward"),
-                arena_bytes: Some(arena_bytes(&model.config)),
-                image_bytes: Some(int8.bytes().len()),
-                ..count
-            }));
+            let stack = lines.iter().find(|c| c.case == "forward-stack-bytes");
+            let stack_bytes = stack.map(|c| c.instructions);
+            for count in lines {
+                let case = format!("{name}-{}", count.case);
+                match &*count.case {
+                    "forward" => counts.push(Count {
+                        case,
+                        arena_bytes: Some(arena_bytes(&model.config)),
+                        image_bytes: Some(int8.bytes().len()),
+                        stack_bytes,
+                        ..count
+                    }),
+                    "front-end-1s" => counts.push(Count { case, ..count }),
+                    _ => {}
+                }
+            }
         }
         if self.json {
             return print_json(&json!({ "board": self.board.name, "results": counts }));
@@ -144,6 +158,7 @@ impl Bench {
                 per_mac: instructions as f64 / macs.max(1) as f64,
                 arena_bytes: None,
                 image_bytes: None,
+                stack_bytes: None,
             })
         };
         let counts: Vec<Count> = lines.iter().filter_map(count).collect();
