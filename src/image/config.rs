@@ -167,9 +167,12 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// Returns the size of one attention head.
+    /// Returns the size of one attention head; 0 without heads.
     pub const fn head_dim(&self) -> usize {
-        self.d_model as usize / self.n_heads as usize
+        match self.n_heads {
+            0 => 0,
+            n => self.d_model as usize / n as usize,
+        }
     }
 
     /// Returns the most tokens that an input may have, the class token not counted.

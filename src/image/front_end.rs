@@ -183,7 +183,7 @@ impl<'a> FrontEndTables<'a> {
 
     /// Returns the frames of one input.
     pub fn n_frames(&self) -> usize {
-        (self.clip_len() - self.window_len()) / self.hop_len() + 1
+        (self.clip_len() - self.window_len()) / self.hop_len().max(1) + 1
     }
 
     /// Returns the least value that is taken the logarithm of.

@@ -164,7 +164,7 @@ fn by_heads(
     if !h.is_multiple_of(2) || !linear.epilogue.len().is_multiple_of(h) {
         return false;
     }
-    let heads = linear.weight.chunks_exact(h * linear.in_features.max(1));
+    let heads = linear.weight.chunks_exact((h * linear.in_features).max(1));
     let heads = heads.zip(linear.epilogue.chunks_exact(h)).enumerate();
     heads.fold(true, |done, (head, (weight, epilogue))| {
         let linear = Linear {
@@ -232,7 +232,7 @@ pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weigh
             queries.set(row, first + column, value);
         }
     };
-    for (index, stream) in values.chunks(2 * layout.capacity.max(1)).enumerate() {
+    for (index, stream) in values.chunks((2 * layout.capacity).max(1)).enumerate() {
         let c = 2 * index;
         if c + 1 == h {
             out(c, portable::single(weights, stream));
@@ -248,7 +248,10 @@ pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weigh
 fn scores(queries: &Panel<'_>, first: usize, h: usize, keys: &[i8], weights: &mut [u32]) {
     if !h.is_multiple_of(2) {
         // The heads' columns do not begin where words do.
-        for (key, scores) in keys.chunks_exact(2 * h).zip(weights.chunks_exact_mut(8)) {
+        for (key, scores) in keys
+            .chunks_exact((2 * h).max(1))
+            .zip(weights.chunks_exact_mut(8))
+        {
             for (row, column) in (0..2 * QUERIES).map(|i| (i % QUERIES, i / QUERIES)) {
                 let elements = key.iter().skip(column).step_by(2).enumerate();
                 let sum = elements.fold(0i32, |sum, (c, &k)| {
@@ -266,7 +269,10 @@ fn scores(queries: &Panel<'_>, first: usize, h: usize, keys: &[i8], weights: &mu
     if armv7em::scores(words, keys, weights) {
         return;
     }
-    for (key, scores) in keys.chunks_exact(2 * h).zip(weights.chunks_exact_mut(8)) {
+    for (key, scores) in keys
+        .chunks_exact((2 * h).max(1))
+        .zip(weights.chunks_exact_mut(8))
+    {
         for (place, sum) in scores.iter_mut().zip(isa::tile(words, key).as_flattened()) {
             *place = sum.cast_unsigned();
         }

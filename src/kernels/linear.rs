@@ -50,7 +50,10 @@ impl Linear<'_> {
     fn each(&self, input: &Panel<'_>, mut sink: impl FnMut(usize, usize, i32)) {
         let (k, rows) = (self.in_features.max(1), input.rows());
         let words = input.part(0, k);
-        let pairs = self.weight.chunks(2 * k).zip(self.epilogue.chunks(2));
+        let pairs = self
+            .weight
+            .chunks((2 * k).max(1))
+            .zip(self.epilogue.chunks(2));
         for (pair, (weight, epilogue)) in pairs.enumerate() {
             let mut out = |sums: &[i32], odd: usize, [bias, mantissa]: [i32; 2]| {
                 for (row, sum) in sums.iter().take(rows).enumerate() {

@@ -242,7 +242,7 @@ impl<'m> LinearHead<'m> {
             return;
         };
         for (k, weight) in rest.iter_mut().take(self.d_model).enumerate() {
-            let column = before.iter().skip(k).step_by(self.d_model);
+            let column = before.iter().skip(k).step_by(self.d_model.max(1));
             *weight = column.fold(0.0, |sum, w| sum + w) * factor;
         }
         let biases = self.bias.get_mut(..=class);

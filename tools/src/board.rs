@@ -193,7 +193,7 @@ mod tests {
             message(good.replace("write_bytes = 4", "write_bytes = 3")).contains("write_bytes")
         );
         assert!(message(good.replace("ram_bytes", "ram_byte")).contains("ram_byte"));
-        assert!(message(good.replace("0x40000", "\"many\"")).contains("ram_bytes"));
+        assert!(message(good.replace("= 0x40000\n", "= \"many\"\n")).contains("ram_bytes"));
         assert!(
             message(good.replace("slot_bytes = 0x8000", "slot_bytes = 0x8001"))
                 .contains("slot_bytes")
