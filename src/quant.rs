@@ -46,15 +46,20 @@ impl Scaling {
     pub const fn apply(self, acc: i32, mantissa: i32, zero_point: i32) -> i32 {
         let acc = acc.wrapping_shl(self.pre_shift as u32);
         let high = mul_high(acc, mantissa);
-        let right = (self.shift as u32).wrapping_sub(32) & 31;
-        high.wrapping_add(self.offset(zero_point)) >> right
+        high.wrapping_add(self.offset(zero_point)) >> self.right()
+    }
+
+    /// Returns what the product's high word is shifted right by, `1..=30` where [`Self::new`] made this.
+    #[inline(always)]
+    pub const fn right(self) -> u32 {
+        (self.shift as u32).wrapping_sub(32) & 31
     }
 
     /// Returns the constant that folds the rounding and the zero point: the one addition between
     /// the product's high word and the final shift.
     #[inline(always)]
     pub const fn offset(self, zero_point: i32) -> i32 {
-        let right = (self.shift as u32).wrapping_sub(32) & 31;
+        let right = self.right();
         let half = 1i32.wrapping_shl(right.wrapping_sub(1));
         zero_point.wrapping_shl(right).wrapping_add(half)
     }

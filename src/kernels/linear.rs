@@ -73,6 +73,20 @@ impl Linear<'_> {
             }
         }
     }
+
+    /// As [`Self::each`], once for all forms: beside a kernel that does nearly every layer, size counts.
+    #[cfg(tailtune_kernels = "armv7em")]
+    #[inline(never)]
+    fn rest(&self, input: &Panel<'_>, sink: &mut dyn FnMut(usize, usize, i32)) {
+        self.each(input, sink);
+    }
+
+    /// As [`Self::each`].
+    #[cfg(not(tailtune_kernels = "armv7em"))]
+    #[inline(always)]
+    fn rest(&self, input: &Panel<'_>, sink: &mut impl FnMut(usize, usize, i32)) {
+        self.each(input, sink);
+    }
 }
 
 /// Writes a panel of `[rows, out_features]`, through an activation table of the values −128 to 127
@@ -87,7 +101,7 @@ pub fn linear_panel(
     if armv7em::linear(linear, input, Store::Panel { output, table }) {
         return;
     }
-    linear.each(input, |row, channel, value| {
+    linear.rest(input, &mut |row, channel, value| {
         output.set(row, channel, activate(table, value));
     });
 }
@@ -112,7 +126,7 @@ pub fn linear_i8(
             return;
         }
     }
-    linear.each(input, |row, channel, value| {
+    linear.rest(input, &mut |row, channel, value| {
         if let Some(out) = output.get_mut(row * n + channel) {
             *out = activate(table, value);
         }
@@ -134,7 +148,7 @@ pub(super) fn linear_i8_at(
     output: &mut [i8],
     place: impl Fn(usize, usize) -> usize,
 ) {
-    linear.each(input, |row, channel, value| {
+    linear.rest(input, &mut |row, channel, value| {
         if let Some(out) = output.get_mut(place(row, channel)) {
             *out = saturate_i8(value);
         }
@@ -148,7 +162,7 @@ pub fn linear_i16(linear: &Linear<'_>, input: &Panel<'_>, output: &mut [i16]) {
         return;
     }
     let n = linear.epilogue.len();
-    linear.each(input, |row, channel, value| {
+    linear.rest(input, &mut |row, channel, value| {
         if let Some(out) = output.get_mut(row * n + channel) {
             *out = saturate_i16(value);
         }
@@ -162,7 +176,7 @@ pub fn linear_add_i16(linear: &Linear<'_>, input: &Panel<'_>, residual: &mut [i1
         return;
     }
     let n = linear.epilogue.len();
-    linear.each(input, |row, channel, value| {
+    linear.rest(input, &mut |row, channel, value| {
         if let Some(out) = residual.get_mut(row * n + channel) {
             *out = saturate_i16(i32::from(*out).saturating_add(value));
         }

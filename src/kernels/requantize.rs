@@ -14,37 +14,33 @@ pub struct Requantize<'a> {
     pub zero_point: i32,
 }
 
+impl Requantize<'_> {
+    /// Returns int8 `[d]` of int16 `[d]`.
+    #[inline(always)]
+    fn values(&self, row: &[i16]) -> impl Iterator<Item = i8> {
+        let (scaling, zero_point) = (self.scaling, self.zero_point);
+        let values = row.iter().zip(self.mantissas);
+        values
+            .map(move |(&x, &mantissa)| saturate_i8(scaling.apply(x.into(), mantissa, zero_point)))
+    }
+}
+
 /// Writes a panel of `[rows, d]` from int16 `[rows, d]`.
 pub fn requantize_panel(requantize: &Requantize<'_>, rows: &[i16], output: &mut Panel<'_>) {
     #[cfg(tailtune_kernels = "armv7em")]
     if super::armv7em::requantize(requantize, rows, output) {
         return;
     }
-    let Requantize {
-        mantissas,
-        scaling,
-        zero_point,
-    } = *requantize;
-    let rows = rows.chunks_exact(mantissas.len().max(1)).enumerate();
-    for (index, row) in rows.take(output.rows()) {
-        let values = row.iter().zip(mantissas);
-        output.fill_row(
-            index,
-            values
-                .map(|(&x, &mantissa)| saturate_i8(scaling.apply(x.into(), mantissa, zero_point))),
-        );
+    let rows = rows.chunks_exact(requantize.mantissas.len().max(1));
+    for (index, row) in rows.take(output.rows()).enumerate() {
+        output.fill_row(index, requantize.values(row));
     }
 }
 
 /// Writes int8 `[d]` from int16 `[d]`.
 pub fn requantize_row(requantize: &Requantize<'_>, row: &[i16], output: &mut [i8]) {
-    let Requantize {
-        mantissas,
-        scaling,
-        zero_point,
-    } = *requantize;
-    for ((out, &x), &mantissa) in output.iter_mut().zip(row).zip(mantissas) {
-        *out = saturate_i8(scaling.apply(x.into(), mantissa, zero_point));
+    for (out, value) in output.iter_mut().zip(requantize.values(row)) {
+        *out = value;
     }
 }
 

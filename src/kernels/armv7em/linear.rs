@@ -34,7 +34,7 @@ macro_rules! columns {
     };
 }
 
-/// The same instruction on all eight sums, `$` standing for the register.
+/// The same instruction on all eight sums: the register stands between the three texts, twice.
 macro_rules! all {
     ($before:literal, $between:literal, $after:literal) => {
         concat!(
@@ -392,7 +392,7 @@ impl Pass {
     fn scaled(mut self, linear: &Linear<'_>) -> Option<Self> {
         self.epilogue = linear.epilogue.as_ptr();
         self.offset = linear.scaling.offset(linear.zero_point);
-        (self.right, self.pre_shift) = (right(linear.scaling), linear.scaling.pre_shift.into());
+        (self.right, self.pre_shift) = (linear.scaling.right(), linear.scaling.pre_shift.into());
         self.finish = match self.pre_shift {
             0 => &raw const tailtune_finish_channels,
             _ => &raw const tailtune_finish_shifted,
@@ -403,10 +403,6 @@ impl Pass {
 
 /// No bias.
 static NOTHING: [[i32; 2]; 2] = [[0; 2]; 2];
-
-fn right(scaling: Scaling) -> u32 {
-    u32::from(scaling.shift).wrapping_sub(32) & 31
-}
 
 /// Where the outputs of a tile go: that of row `r` of the first pair's even channel to `first +
 /// rows[r]`, that of its odd one `odd` places further, those of the next pair `pair` places further.
@@ -582,7 +578,7 @@ pub(in crate::kernels) fn contexts(
         return false;
     }
     let factors = factors.map(|(scaling, mantissa)| {
-        let right = right(scaling).cast_signed();
+        let right = scaling.right().cast_signed();
         [mantissa, scaling.offset(zero_point), right]
     });
     let output = queries.part_mut(head.start, h);

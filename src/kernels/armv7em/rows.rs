@@ -299,7 +299,7 @@ pub(in crate::kernels) fn requantize(
         let factor = RequantizeFactor {
             out: words.as_mut_ptr().wrapping_add(index),
             offset: scaling.offset(requantize.zero_point),
-            right: u32::from(scaling.shift).wrapping_sub(32) & 31,
+            right: scaling.right(),
         };
         let (range, mantissas) = (row.as_ptr_range(), requantize.mantissas.as_ptr());
         // SAFETY: the loop reads the row in words to its end, aligned and whole words apart, at least

@@ -174,7 +174,7 @@ pub(in crate::kernels) fn exponentials(
         pairs,
         mantissa,
         offset: scaling.offset(0),
-        right: u32::from(scaling.shift).wrapping_sub(32) & 31,
+        right: scaling.right(),
         table: TABLE.as_ptr(),
     };
     for (row, (sum, &max)) in sums.iter_mut().zip(max).enumerate() {
