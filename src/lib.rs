@@ -83,5 +83,6 @@ pub mod image;
 pub mod kernels;
 pub mod model;
 pub mod quant;
+mod rows;
 pub mod store;
 pub mod tune;

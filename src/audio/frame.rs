@@ -1,6 +1,7 @@
 //! One frame.
 
 use crate::image::FrontEndTables;
+use crate::rows::rows;
 use microfft::{Complex32, real};
 
 /// Computes the features f32 `[n_features]` of one frame of `window_len` samples in −1 to 1.
@@ -36,7 +37,7 @@ pub fn frame(
         }
         return;
     }
-    for (feature, row) in features.iter_mut().zip(dct.chunks_exact(tables.mel_bins())) {
+    for (feature, row) in features.iter_mut().zip(rows(dct, tables.mel_bins())) {
         let terms = row.iter().zip(mel.iter());
         *feature = terms.fold(0.0, |sum, (a, b)| sum + a.get() * b);
     }

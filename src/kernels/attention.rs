@@ -17,6 +17,7 @@ use super::panel::{Panel, ROWS};
 use super::softmax::{ONE, exponentials};
 use super::{isa, portable};
 use crate::quant::{Scaling, saturate_i8};
+use crate::rows::{pieces, rows};
 use core::num::NonZeroUsize;
 
 /// Queries that go together.
@@ -164,8 +165,8 @@ fn by_heads(
     if !h.is_multiple_of(2) || !linear.epilogue.len().is_multiple_of(h) {
         return false;
     }
-    let heads = linear.weight.chunks_exact((h * linear.in_features).max(1));
-    let heads = heads.zip(linear.epilogue.chunks_exact(h)).enumerate();
+    let heads = rows(linear.weight, h * linear.in_features);
+    let heads = heads.zip(rows(linear.epilogue, h)).enumerate();
     heads.fold(true, |done, (head, (weight, epilogue))| {
         let linear = Linear {
             weight,
@@ -232,7 +233,7 @@ pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weigh
             queries.set(row, first + column, value);
         }
     };
-    for (index, stream) in values.chunks((2 * layout.capacity).max(1)).enumerate() {
+    for (index, stream) in pieces(values, 2 * layout.capacity).enumerate() {
         let c = 2 * index;
         if c + 1 == h {
             out(c, portable::single(weights, stream));
@@ -248,10 +249,7 @@ pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weigh
 fn scores(queries: &Panel<'_>, first: usize, h: usize, keys: &[i8], weights: &mut [u32]) {
     if !h.is_multiple_of(2) {
         // The heads' columns do not begin where words do.
-        for (key, scores) in keys
-            .chunks_exact((2 * h).max(1))
-            .zip(weights.chunks_exact_mut(8))
-        {
+        for (key, scores) in rows(keys, 2 * h).zip(weights.as_chunks_mut::<8>().0) {
             for (row, column) in (0..2 * QUERIES).map(|i| (i % QUERIES, i / QUERIES)) {
                 let elements = key.iter().skip(column).step_by(2).enumerate();
                 let sum = elements.fold(0i32, |sum, (c, &k)| {
@@ -269,10 +267,7 @@ fn scores(queries: &Panel<'_>, first: usize, h: usize, keys: &[i8], weights: &mu
     if armv7em::scores(words, keys, weights) {
         return;
     }
-    for (key, scores) in keys
-        .chunks_exact((2 * h).max(1))
-        .zip(weights.chunks_exact_mut(8))
-    {
+    for (key, scores) in rows(keys, 2 * h).zip(weights.as_chunks_mut::<8>().0) {
         for (place, sum) in scores.iter_mut().zip(isa::tile(words, key).as_flattened()) {
             *place = sum.cast_unsigned();
         }

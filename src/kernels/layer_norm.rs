@@ -16,6 +16,7 @@
 use super::panel::Panel;
 use super::rsqrt::inverse_sqrt;
 use crate::quant::{mul_high, saturate_i8, saturate_i16};
+use crate::rows::rows_mut;
 
 /// A LayerNorm's parameters, as they lie in the image.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +82,7 @@ impl Norm<'_> {
 
 /// Normalises each row of `rows` `[n, d]` in place.
 pub fn layer_norm_i16(norm: &Norm<'_>, rows: &mut [i16]) {
-    for row in rows.chunks_exact_mut(norm.params.len().max(1)) {
+    for row in rows_mut(rows, norm.params.len()) {
         let statistics = norm.statistics(row);
         #[cfg(tailtune_kernels = "armv7em")]
         if super::armv7em::normalize(norm, &statistics, row) {
@@ -95,7 +96,7 @@ pub fn layer_norm_i16(norm: &Norm<'_>, rows: &mut [i16]) {
 
 /// Normalises each row of `rows` `[n, d]` to a panel.
 pub fn layer_norm_panel(norm: &Norm<'_>, rows: &[i16], output: &mut Panel<'_>) {
-    let rows = rows.chunks_exact(norm.params.len().max(1)).enumerate();
+    let rows = crate::rows::rows(rows, norm.params.len()).enumerate();
     for (index, row) in rows.take(output.rows()) {
         let statistics = norm.statistics(row);
         #[cfg(tailtune_kernels = "armv7em")]

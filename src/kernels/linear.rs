@@ -14,6 +14,7 @@ use super::armv7em::{self, Store};
 use super::panel::Panel;
 use super::{isa, portable};
 use crate::quant::{Scaling, saturate_i8, saturate_i16};
+use crate::rows::pieces;
 
 /// A linear layer's weights, as they lie in the image.
 #[derive(Debug, Clone, Copy)]
@@ -50,10 +51,7 @@ impl Linear<'_> {
     fn each(&self, input: &Panel<'_>, mut sink: impl FnMut(usize, usize, i32)) {
         let (k, rows) = (self.in_features.max(1), input.rows());
         let words = input.part(0, k);
-        let pairs = self
-            .weight
-            .chunks((2 * k).max(1))
-            .zip(self.epilogue.chunks(2));
+        let pairs = pieces(self.weight, 2 * k).zip(pieces(self.epilogue, 2));
         for (pair, (weight, epilogue)) in pairs.enumerate() {
             let mut out = |sums: &[i32], odd: usize, [bias, mantissa]: [i32; 2]| {
                 for (row, sum) in sums.iter().take(rows).enumerate() {

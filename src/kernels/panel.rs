@@ -85,11 +85,7 @@ impl<'a> Panel<'a> {
     /// Replaces the rows by int8 `[rows, columns]`, row-major.
     pub fn fill(&mut self, rows: &[i8]) {
         let columns = self.columns;
-        for (row, values) in rows
-            .chunks_exact(columns.max(1))
-            .take(self.rows)
-            .enumerate()
-        {
+        for (row, values) in crate::rows::rows(rows, columns).take(self.rows).enumerate() {
             #[cfg(tailtune_kernels = "armv7em")]
             if super::armv7em::widen(values, row, self.words) {
                 continue;

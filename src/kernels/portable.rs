@@ -38,9 +38,10 @@ fn step(sums: &mut [[i32; ROWS]; 2], four: &[u32; ROWS], weights: [i8; 4]) {
 pub(super) fn single(words: &[u32], stream: &[i8]) -> [i32; ROWS] {
     let (words, _) = words.as_chunks::<ROWS>();
     let mut sums = [0i32; ROWS];
-    for (four, weights) in words.iter().zip(stream.chunks(2)) {
-        let w0 = weights.first().copied().map_or(0, i32::from);
-        let w1 = weights.get(1).copied().map_or(0, i32::from);
+    let (pairs, last) = stream.as_chunks::<2>();
+    let pairs = pairs.iter().copied().chain(last.first().map(|&w| [w, 0]));
+    for (four, weights) in words.iter().zip(pairs) {
+        let [w0, w1] = weights.map(i32::from);
         for (sum, &word) in sums.iter_mut().zip(four) {
             let (x0, x1) = (i32::from(word as i16), i32::from((word >> 16) as i16));
             *sum = sum.wrapping_add(x0 * w0 + x1 * w1);

@@ -31,7 +31,7 @@ pub fn requantize_panel(requantize: &Requantize<'_>, rows: &[i16], output: &mut 
     if super::armv7em::requantize(requantize, rows, output) {
         return;
     }
-    let rows = rows.chunks_exact(requantize.mantissas.len().max(1));
+    let rows = crate::rows::rows(rows, requantize.mantissas.len());
     for (index, row) in rows.take(output.rows()).enumerate() {
         output.fill_row(index, requantize.values(row));
     }

@@ -44,7 +44,14 @@ pub fn exponentials(weights: &mut [u32], len: usize, scaling: Scaling, mantissa:
     let from = super::armv7em::maxima(weights, whole, &mut max);
     #[cfg(not(tailtune_kernels = "armv7em"))]
     let from = 0;
-    for (pair, scores) in weights.chunks_exact(8).enumerate().take(pairs).skip(from) {
+    for (pair, scores) in weights
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .enumerate()
+        .take(pairs)
+        .skip(from)
+    {
         // The last key of an odd number of them has none beside it.
         let keys = if pair < whole { 8 } else { 4 };
         for (i, &score) in scores.iter().take(keys).enumerate() {

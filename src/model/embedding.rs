@@ -5,6 +5,7 @@ use super::view::linear;
 use crate::image::{Image, InputKind, NO_LAYER, TensorKind};
 use crate::kernels::{Linear, Panel, linear_i16};
 use crate::quant::{Scaling, saturate_i16};
+use crate::rows::{rows, rows_mut};
 
 /// What the encoder reads. A shorter input than the model's longest is a padded one: what is
 /// missing takes part in nothing.
@@ -129,7 +130,7 @@ pub fn quantize_frames(
     }
     let scales = image.tensor(TensorKind::InputScale, NO_LAYER);
     let scales: &[[f32; 2]] = scales.map_or(&[], |t| t.data());
-    for (frame, out) in frames.chunks_exact(n).zip(output.chunks_exact_mut(n)) {
+    for (frame, out) in rows(frames, n).zip(rows_mut(output, n)) {
         for ((&x, out), &[scale, zero_point]) in frame.iter().zip(out).zip(scales) {
             let q = libm::rintf(x / scale) + zero_point;
             *out = q.clamp(-128.0, 127.0) as i8;
@@ -245,7 +246,7 @@ impl<'a> Embedding<'a> {
                     segments: segment_ids,
                 },
             ) => {
-                for (i, row) in body.chunks_exact_mut(d.max(1)).enumerate() {
+                for (i, row) in rows_mut(body, d).enumerate() {
                     let id = ids.get(start + i).map_or(0, |&id| id as usize);
                     let values = table.get(id * d..).unwrap_or(&[]);
                     let mantissa = mantissas.get(id).copied().unwrap_or(0);

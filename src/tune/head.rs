@@ -16,6 +16,7 @@
 
 use super::{Buffer, HeadOrigin, TuneError};
 use crate::model::Features;
+use crate::rows::{rows, rows_mut};
 
 /// Bytes of UTF-8 that the name of an added class may have.
 pub const NAME_BYTES: usize = 63;
@@ -167,7 +168,7 @@ impl<'m> LinearHead<'m> {
     }
 
     fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        self.weights.chunks_exact(self.d_model).take(self.classes)
+        rows(self.weights, self.d_model).take(self.classes)
     }
 
     /// Adds a class and returns its label.
@@ -199,7 +200,7 @@ impl<'m> LinearHead<'m> {
     /// Puts all numbers back to the origin's. Classes added since stay, untrained.
     pub fn restore(&mut self) {
         let known = self.origin.classes().min(self.classes);
-        let rows = self.weights.chunks_exact_mut(self.d_model);
+        let rows = rows_mut(self.weights, self.d_model);
         for (class, (row, bias)) in rows.zip(self.bias.iter_mut()).enumerate().take(known) {
             *bias = self.origin.bias(class);
             for (k, weight) in row.iter_mut().enumerate() {

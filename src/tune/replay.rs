@@ -136,7 +136,10 @@ impl<'m> Replay<'m> {
         if self.len > 0 && found != expected {
             return Err(TuneError::FeatureQuantization { found, expected });
         }
-        let place = self.values.chunks_exact_mut(self.d_model).nth(self.len);
+        let place = self
+            .values
+            .get_mut(self.len * self.d_model..)
+            .and_then(|free| free.get_mut(..self.d_model));
         let (Some(place), Some(place_label)) = (place, self.labels.get_mut(self.len)) else {
             return Err(TuneError::ReplayFull {
                 capacity: self.capacity(),
@@ -159,7 +162,10 @@ impl Samples for Replay<'_> {
 
     fn get(&mut self, index: usize) -> Option<(Features<'_>, u16)> {
         let label = *self.labels.get(..self.len)?.get(index)?;
-        let values = self.values.chunks_exact(self.d_model).nth(index)?;
+        let values = self
+            .values
+            .get(index * self.d_model..)?
+            .get(..self.d_model)?;
         let features = Features {
             values,
             scale: self.scale,

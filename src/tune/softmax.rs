@@ -26,6 +26,7 @@ use super::head::{LinearHead, check, dequantize};
 use super::math::{Math, exp, ln};
 use super::{Buffer, Method, MethodId, Schedule, TailError, TuneError, tail};
 use crate::model::Features;
+use crate::rows::{rows, rows_mut};
 
 /// The buffers of a [`Softmax`], lent by the caller.
 #[derive(Debug)]
@@ -124,7 +125,7 @@ impl<'m> Softmax<'m> {
         for (x, &v) in self.features.iter_mut().zip(features.values) {
             *x = dequantize(v, features.scale, features.zero_point);
         }
-        let rows = self.head.weights.chunks_exact(self.head.d_model());
+        let rows = rows(self.head.weights, self.head.d_model());
         let rows = rows.zip(self.head.bias.iter()).take(self.head.classes());
         for (logit, (row, bias)) in self.logits.iter_mut().zip(rows) {
             *logit = dot(*bias, row, self.features);
@@ -137,12 +138,12 @@ impl<'m> Softmax<'m> {
         let (rate, momentum, decay) = (self.rate, self.momentum, self.decay);
         let (classes, d_model) = (self.head.classes(), self.head.d_model());
         let x = &*self.features;
-        let rows = self.head.weights.chunks_exact_mut(d_model);
+        let rows = rows_mut(self.head.weights, d_model);
         let rows = rows.zip(self.head.bias.iter_mut());
         let rows = rows.zip(self.logits.iter()).take(classes);
         match &mut self.velocity {
             Some(velocity) if momentum > 0.0 => {
-                let moving = velocity.weights.chunks_exact_mut(d_model);
+                let moving = rows_mut(velocity.weights, d_model);
                 let moving = moving.zip(velocity.bias.iter_mut());
                 let pull = rate * decay;
                 for (((row, bias), &g), (v_row, v_bias)) in rows.zip(moving) {

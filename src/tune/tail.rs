@@ -25,6 +25,7 @@
 use super::head::{LinearHead, NAME_BYTES, check, logit};
 use super::{HeadOrigin, Math, MethodId, TuneError};
 use crate::model::Features;
+use crate::rows::rows;
 use core::fmt;
 
 /// The version that [`emit_head`] writes and [`Tail::parse`] reads.
@@ -240,7 +241,7 @@ impl<'t> Tail<'t> {
     /// [`TuneError::FeatureLength`] or [`TuneError::FeatureScale`].
     pub fn logits(&self, features: &Features<'_>, out: &mut [f32]) -> Result<(), TuneError> {
         check(features, self.d_model)?;
-        let rows = self.weights.chunks_exact(self.d_model).zip(self.bias);
+        let rows = rows(self.weights, self.d_model).zip(self.bias);
         for (out, (row, bias)) in out.iter_mut().zip(rows) {
             let row = row.iter().map(|&w| f32::from_le_bytes(w));
             *out = logit(f32::from_le_bytes(*bias), row, features);

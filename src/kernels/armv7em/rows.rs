@@ -295,7 +295,7 @@ pub(in crate::kernels) fn requantize(
     if scaling.pre_shift != 0 || !d.is_multiple_of(2) || d == 0 {
         return false;
     }
-    for (index, row) in rows.chunks_exact(d).enumerate() {
+    for (index, row) in crate::rows::rows(rows, d).enumerate() {
         let factor = RequantizeFactor {
             out: words.as_mut_ptr().wrapping_add(index),
             offset: scaling.offset(requantize.zero_point),
