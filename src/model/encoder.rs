@@ -76,6 +76,7 @@ impl<'a> Encoder<'a> {
             input,
             len,
             stage: Stage::Embed { row: 0 },
+            block: None,
         })
     }
 
@@ -109,6 +110,8 @@ pub struct Forward<'e, 'a, 'i> {
     input: Input<'i>,
     len: usize,
     stage: Stage,
+    /// The block that the stage is in, with its number.
+    block: Option<(u16, Block<'a>)>,
 }
 
 impl<'e> Forward<'e, '_, '_> {
@@ -205,26 +208,30 @@ impl<'e> Forward<'e, '_, '_> {
         match self.stage {
             Stage::Embed { row } => self.embed(tokens(row, len)),
             Stage::KeysValues { layer, row } => {
-                let e = &mut *self.encoder;
-                keys_values(
-                    &Block::new(&e.image, layer)?,
-                    &mut e.regions,
-                    d,
-                    tokens(row, len),
-                    &layout,
-                )
+                self.enter(layer)?;
+                let (_, block) = self.block.as_ref()?;
+                let regions = &mut self.encoder.regions;
+                keys_values(block, regions, d, tokens(row, len), &layout)
             }
             Stage::Rows { layer, row } => {
                 let tokens = tokens(row, self.rows(layer));
+                let (_, block) = self.block.as_ref()?;
                 let e = &mut *self.encoder;
-                let block = Block::new(&e.image, layer)?;
                 let r = &mut e.regions;
-                attention(&block, &e.plan, r, d, tokens.clone(), &layout, len)?;
-                feed_forward(&block, &mut e.regions, d, tokens)
+                attention(block, &e.plan, r, d, tokens.clone(), &layout, len)?;
+                feed_forward(block, r, d, tokens)
             }
             Stage::Pool => self.pool(),
             Stage::Done => None,
         }
+    }
+
+    /// Makes the block's view, once for all its steps: its keys and values come first.
+    fn enter(&mut self, layer: u16) -> Option<()> {
+        if self.block.as_ref().is_none_or(|(at, _)| *at != layer) {
+            self.block = Some((layer, Block::new(&self.encoder.image, layer)?));
+        }
+        Some(())
     }
 
     fn embed(&mut self, tokens: Range<usize>) -> Option<()> {
