@@ -67,7 +67,6 @@ impl Norm<'_> {
         }
     }
 
-    #[inline(always)]
     fn value(&self, s: &Statistics, x: i16, [gain, bias]: [i32; 2]) -> i32 {
         let centred = s.d.wrapping_mul(x.into()).wrapping_sub(s.sum);
         let scaled = if s.left >= 0 {

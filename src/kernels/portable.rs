@@ -34,7 +34,6 @@ fn step(sums: &mut [[i32; ROWS]; 2], four: &[u32; ROWS], weights: [i8; 4]) {
 }
 
 /// Returns the sums of four rows with one channel that stands alone.
-#[inline(always)]
 pub(super) fn single(words: &[u32], stream: &[i8]) -> [i32; ROWS] {
     let (words, _) = words.as_chunks::<ROWS>();
     let mut sums = [0i32; ROWS];

@@ -466,7 +466,6 @@ pub(in crate::kernels) enum Store<'s, 'p> {
 }
 
 /// Computes a layer; false, and nothing done, if it is not one for this kernel.
-#[inline(always)]
 pub(in crate::kernels) fn linear(
     linear: &Linear<'_>,
     input: &Panel<'_>,
