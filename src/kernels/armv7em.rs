@@ -6,6 +6,21 @@
 //! bits.
 #![allow(unsafe_code)]
 
+/// Tells an assembler for plain ARMv8-M of the DSP extension. The directive reaches what follows it in
+/// the module's assembly: more instructions are known there, none is emitted for it.
+#[cfg(tailtune_v8m)]
+macro_rules! extension {
+    () => {
+        ".cpu cortex-m33"
+    };
+}
+#[cfg(not(tailtune_v8m))]
+macro_rules! extension {
+    () => {
+        ""
+    };
+}
+
 mod linear;
 mod rows;
 mod softmax;

@@ -92,7 +92,14 @@ macro_rules! built_in {
     };
 }
 
-const BUILT_IN: &[(&str, &str)] = built_in!["nrf52840-dk", "qemu-mps2-an386",];
+const BUILT_IN: &[(&str, &str)] = built_in![
+    "nrf52840-dk",
+    "qemu-microbit",
+    "qemu-mps2-an385",
+    "qemu-mps2-an385-v6m",
+    "qemu-mps2-an386",
+    "qemu-mps2-an505",
+];
 
 /// Returns every known board.
 ///

@@ -144,6 +144,7 @@ macro_rules! store_four {
 
 global_asm!(
     ".syntax unified",
+    extension!(),
     ".section .text.tailtune_pass,\"ax\",%progbits",
     entry!("tailtune_pass"),
     // r0: the pass, kept at [sp]; [sp, #4] ends the unrolled columns, [sp, #8] all of them.

@@ -40,6 +40,7 @@ macro_rules! normalized {
 
 global_asm!(
     ".syntax unified",
+    extension!(),
     ".section .text.tailtune_rows,\"ax\",%progbits",
     ".global tailtune_row_sums",
     ".type tailtune_row_sums,%function",

@@ -55,6 +55,7 @@ macro_rules! pair {
 
 global_asm!(
     ".syntax unified",
+    extension!(),
     ".section .text.tailtune_softmax,\"ax\",%progbits",
     ".global tailtune_maxima",
     ".type tailtune_maxima,%function",
