@@ -25,6 +25,7 @@ mod linear;
 mod rows;
 mod softmax;
 
-pub(super) use linear::{Places, Store, contexts, linear, scores, tile};
+pub(super) use super::portable::{halves, word};
+pub(super) use linear::{Places, Store, contexts, linear, scores, tile, tile as weighted};
 pub(super) use rows::{normalize, normalize_panel, requantize, sums, widen};
 pub(super) use softmax::{exponentials, maxima};

@@ -236,10 +236,10 @@ pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weigh
     for (index, stream) in pieces(values, 2 * layout.capacity).enumerate() {
         let c = 2 * index;
         if c + 1 == h {
-            out(c, portable::single(weights, stream));
+            out(c, portable::single(weights, portable::halves, stream));
             continue;
         }
-        let [even, odd] = isa::tile(weights, stream.get(..4 * pairs).unwrap_or(&[]));
+        let [even, odd] = isa::weighted(weights, stream.get(..4 * pairs).unwrap_or(&[]));
         out(c, even);
         out(c + 1, odd);
     }

@@ -66,7 +66,7 @@ impl Linear<'_> {
                     out(&even, 0, a);
                     out(&odd, 1, b);
                 }
-                [a] => out(&portable::single(words, weight), 0, a),
+                [a] => out(&portable::single(words, isa::halves, weight), 0, a),
                 _ => {}
             }
         }

@@ -13,16 +13,24 @@ mod armv7em;
 mod attention;
 mod layer_norm;
 mod linear;
+#[cfg(any(tailtune_pairs, test))]
+mod pairs;
 mod panel;
 mod portable;
 mod requantize;
 mod rsqrt;
 mod softmax;
+#[cfg(any(tailtune_kernels = "armv6m", tailtune_kernels = "armv7m"))]
+mod thumb;
 
 #[cfg(tailtune_kernels = "armv7em")]
 use armv7em as isa;
-#[cfg(not(tailtune_kernels = "armv7em"))]
+#[cfg(tailtune_kernels = "rv32im")]
+use pairs as isa;
+#[cfg(not(any(tailtune_kernels = "armv7em", tailtune_pairs)))]
 use portable as isa;
+#[cfg(any(tailtune_kernels = "armv6m", tailtune_kernels = "armv7m"))]
+use thumb as isa;
 
 pub use attention::{AttentionScale, Context, HeadLayout, attend, linear_keys, linear_values};
 pub use layer_norm::{Norm, layer_norm_i16, layer_norm_panel};

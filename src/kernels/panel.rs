@@ -3,8 +3,9 @@
 //! A panel of `K` columns holds, for each pair of columns, four words, one a row: the even column's
 //! int16 below, the odd one's above. So a kernel with two multiply-accumulates an instruction loads
 //! both operands of both; what writes a panel widens once for all the channels that read it. What lies beside
-//! a last odd column is never read.
+//! a last odd column is never read. [`pairs`](super::pairs) puts the two into one word in another way.
 
+use super::isa;
 use core::iter::repeat;
 
 /// Rows of a panel.
@@ -63,8 +64,8 @@ impl<'a> Panel<'a> {
     #[inline(always)]
     pub fn get(&self, row: usize, column: usize) -> i8 {
         let word = self.words.get(column / 2 * ROWS + row).copied();
-        let word = word.filter(|_| row < ROWS).unwrap_or(0);
-        (word >> (16 * (column & 1) as u32)) as i8
+        let [even, odd] = isa::halves(word.filter(|_| row < ROWS).unwrap_or(0));
+        (if column & 1 == 0 { even } else { odd }) as i8
     }
 
     /// Replaces an element, if there is one.
@@ -74,11 +75,12 @@ impl<'a> Panel<'a> {
             return;
         }
         if let Some(word) = self.words.get_mut(column / 2 * ROWS + row) {
-            let value = i32::from(value).cast_unsigned() & 0xffff;
-            *word = match column & 1 {
-                0 => *word & 0xffff_0000 | value,
-                _ => *word & 0xffff | value << 16,
-            };
+            let [even, odd] = isa::halves(*word).map(|x| x as i8);
+            *word = isa::word(if column & 1 == 0 {
+                [value, odd]
+            } else {
+                [even, value]
+            });
         }
     }
 
@@ -99,8 +101,8 @@ impl<'a> Panel<'a> {
     pub fn fill_row(&mut self, row: usize, values: impl Iterator<Item = i8>) {
         let mut values = values.take(self.columns).chain(repeat(0));
         for word in self.words.iter_mut().skip(row.min(ROWS - 1)).step_by(ROWS) {
-            let mut next = || i32::from(values.next().unwrap_or(0)).cast_unsigned();
-            *word = next() & 0xffff | next() << 16;
+            let mut next = || values.next().unwrap_or(0);
+            *word = isa::word([next(), next()]);
         }
     }
 }

@@ -97,19 +97,31 @@ fn infer<'a>(test: &'a [JobSample]) -> JobRequest<'a> {
 #[test]
 #[ignore = "needs the thumbv7em target and qemu-system-arm"]
 fn kernels_are_the_portable_ones() {
-    let dir = tempfile::tempdir().unwrap();
-    let found = emulator().check(dir.path()).unwrap();
     let mut expected = Vec::new();
     let mut operands = Box::new(tailtune_app::check::Operands::new());
     tailtune_app::check::run(&mut operands, &mut |case, [a, b, c, d], hash| {
         expected.push(format!("{case} {a} {b} {c} {d} {hash:08x}"));
     });
-    let different: Vec<_> = expected
-        .iter()
-        .filter(|line| !found.contains(line))
-        .collect();
-    assert!(different.is_empty(), "only the host says: {different:#?}");
-    assert_eq!(found.len(), expected.len());
+    let boards = board::all().unwrap();
+    let emulated = boards.iter().filter(|b| b.name.starts_with("qemu-"));
+    let mut cores = 0;
+    for board in emulated {
+        let dir = tempfile::tempdir().unwrap();
+        let emulator = Emulator::build(board).unwrap();
+        let found = emulator.check(dir.path()).unwrap();
+        let different: Vec<_> = expected
+            .iter()
+            .filter(|line| !found.contains(line))
+            .collect();
+        let name = &board.name;
+        assert!(
+            different.is_empty(),
+            "{name}: only the host says: {different:#?}"
+        );
+        assert_eq!(found.len(), expected.len(), "{name}");
+        cores += 1;
+    }
+    assert!(cores >= 5, "{cores} emulated boards");
 }
 
 #[test]
