@@ -1,4 +1,4 @@
-//! The emulated board against the host, bit by bit. These tests need the thumbv7em target and
+//! The emulated board against the host, bit by bit. These tests need the boards' targets and
 //! qemu-system-arm: `cargo verify` runs them.
 
 use std::path::Path;
@@ -95,7 +95,7 @@ fn infer<'a>(test: &'a [JobSample]) -> JobRequest<'a> {
 }
 
 #[test]
-#[ignore = "needs the thumbv7em target and qemu-system-arm"]
+#[ignore = "needs the boards' targets and qemu-system-arm"]
 fn kernels_are_the_portable_ones() {
     let mut expected = Vec::new();
     let mut operands = Box::new(tailtune_app::check::Operands::new());
@@ -125,7 +125,7 @@ fn kernels_are_the_portable_ones() {
 }
 
 #[test]
-#[ignore = "needs the thumbv7em target and qemu-system-arm"]
+#[ignore = "needs the boards' targets and qemu-system-arm"]
 fn logits_are_the_hosts() {
     let pre = ModelConfig {
         norm: NormOrder::Pre,
@@ -177,7 +177,7 @@ fn logits_are_the_hosts() {
 }
 
 #[test]
-#[ignore = "needs the thumbv7em target and qemu-system-arm"]
+#[ignore = "needs the boards' targets and qemu-system-arm"]
 fn tuning_is_the_hosts_and_survives_resets() {
     let int8 = model(&CONFIG, 3);
     let added: Vec<String> = ["neu", "zoom in", "صفر"].map(String::from).to_vec();
@@ -253,7 +253,7 @@ fn tuning_is_the_hosts_and_survives_resets() {
 }
 
 #[test]
-#[ignore = "needs the thumbv7em target and qemu-system-arm"]
+#[ignore = "needs the boards' targets and qemu-system-arm"]
 fn failures_say_why() {
     let int8 = model(&CONFIG, 3);
     let test = labelled(&inputs(&int8, 2, 2, 7), 2, 0);
@@ -284,7 +284,7 @@ fn failures_say_why() {
 /// The front end on the device: sound in blocks gives the frames and the logits of the host, by both
 /// kinds of features.
 #[test]
-#[ignore = "needs the thumbv7em target and qemu-system-arm"]
+#[ignore = "needs the boards' targets and qemu-system-arm"]
 fn what_the_board_hears_is_what_the_host_hears() {
     for kind in [FrontEndKind::Mfcc, FrontEndKind::LogMel] {
         let front_end = FrontEnd::new(&FrontEndConfig {
