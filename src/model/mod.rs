@@ -28,4 +28,4 @@ pub use encoder::{Encoder, Forward};
 pub use error::{EncoderError, InputError};
 pub use features::Features;
 pub use head::Head;
-pub use plan::{Arena, ArenaPlan, TOKEN_BLOCK, arena_bytes};
+pub use plan::{Arena, ArenaPlan, TOKEN_BLOCK, arena_bytes, weight_bytes_read};

@@ -17,7 +17,7 @@
 //! tokens, int16, `8 · K` bytes.
 
 use super::EncoderError;
-use crate::image::ModelConfig;
+use crate::image::{ModelConfig, Pooling};
 use crate::kernels::{Panel, ROWS};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -85,6 +85,32 @@ impl ArenaPlan {
 /// Returns the bytes of arena that a model needs: exactly, so that one less is refused.
 pub const fn arena_bytes(config: &ModelConfig) -> usize {
     ArenaPlan::new(config).total()
+}
+
+/// Returns the bytes of weights, biases and mantissas that a forward of a full-length sequence reads from
+/// the image, activation tables and norms aside: every block of [`TOKEN_BLOCK`] tokens reads each
+/// projection once, and the last encoder block's only where the pooling reads rows. What an image in
+/// external flash costs in transfers.
+pub const fn weight_bytes_read(config: &ModelConfig) -> usize {
+    let (d, ff) = (config.d_model as usize, config.d_ff as usize);
+    let columns = match config.input.frames() {
+        Some((_, n)) => n,
+        None => 0,
+    };
+    let last = match config.pooling {
+        Pooling::ClassToken | Pooling::First => 1,
+        Pooling::Mean => config.seq_len as usize,
+    };
+    let all = (config.seq_len as usize).div_ceil(TOKEN_BLOCK);
+    let keys_values = 2 * linear_bytes(d, d);
+    let rest = 2 * linear_bytes(d, d) + linear_bytes(d, ff) + linear_bytes(ff, d);
+    let blocks = all * (config.n_layers as usize - 1) + last.div_ceil(TOKEN_BLOCK);
+    all * linear_bytes(columns, d) + all * config.n_layers as usize * keys_values + blocks * rest
+}
+
+/// Bytes of a linear layer's weights and of its bias and mantissa a channel.
+const fn linear_bytes(in_features: usize, out_features: usize) -> usize {
+    out_features * (in_features + 8)
 }
 
 /// An arena of `N` bytes, aligned as [`Encoder::new`](super::Encoder::new) wants it.

@@ -124,6 +124,7 @@ impl JobRequest<'_> {
 pub struct Emulator {
     board: Board,
     firmware: PathBuf,
+    compiler: String,
 }
 
 impl Emulator {
@@ -169,7 +170,13 @@ impl Emulator {
         Ok(Self {
             board: board.clone(),
             firmware,
+            compiler: toolchain.compiler()?,
         })
+    }
+
+    /// Returns what compiled it.
+    pub fn compiler(&self) -> &str {
+        &self.compiler
     }
 
     /// Returns the firmware's ELF file.
@@ -241,6 +248,26 @@ impl Emulator {
             lines.push(line.to_owned())
         })?;
         Ok(lines)
+    }
+
+    /// Returns the bytes of machine code in one of the board's other programs: its `.text`.
+    ///
+    /// # Errors
+    /// [`EmulatorError`].
+    pub fn text_bytes(&self, program: &str) -> Result<u64, EmulatorError> {
+        use object::{Object, ObjectSection};
+        let path = self.program(program);
+        let bytes = std::fs::read(&path).map_err(|source| EmulatorError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let file = object::File::parse(&*bytes).ok();
+        let text = file.and_then(|file| Some(file.section_by_name(".text")?.size()));
+        text.ok_or_else(|| {
+            let why = format!("{}: no ELF file with a .text", path.display());
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidData, why);
+            EmulatorError::Io { path, source }
+        })
     }
 
     /// Returns the ELF file of one of the board's other programs.

@@ -137,6 +137,18 @@ impl Toolchain {
         self.way == Way::Installed
     }
 
+    /// The compiler and how it gets `core`: instruction counts of other compilers differ.
+    ///
+    /// # Errors
+    /// When the compiler does not answer.
+    pub fn compiler(&self) -> Result<String, ToolchainError> {
+        let (rustc, core) = match self.way {
+            Way::Installed => ("rustc", ""),
+            Way::System { .. } => (SYSTEM_RUSTC, ", core from its sources"),
+        };
+        Ok(format!("{}{core}", ask(rustc, &["--version"])?))
+    }
+
     /// One line for the user: what builds.
     #[must_use]
     pub fn describe(&self) -> String {

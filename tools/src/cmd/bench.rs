@@ -1,174 +1,113 @@
-//! `tailtune bench`: executed instructions of operators, layers and whole models on the emulated board.
+//! `tailtune bench`: executed instructions of operators, layers and whole models on emulated boards.
 
-use super::source::{self, Reader, Silence};
-use super::terminal::{print, print_json, table};
-use super::{CommandError, convert};
+mod baseline;
+mod measure;
+mod plot;
+
+use super::CommandError;
+use super::terminal::{print, print_json};
 use crate::board::{self, Board};
-use crate::emulator::Emulator;
-use crate::import::read_model;
-use crate::int8::Int8Model;
-use crate::models::{KEYWORDS, KEYWORDS_MICRO, KNOWN_WORDS};
-use crate::synthetic;
+use crate::output::write_whole;
+use baseline::Baseline;
 use clap::Args;
-use serde::Serialize;
+use measure::{Models, measure};
 use serde_json::json;
-use std::path::Path;
-use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
-use tailtune::model::arena_bytes;
+use std::path::PathBuf;
 
-/// Count the instructions that operators, layers and models execute on an emulated board
+/// Count the instructions that operators, layers and models execute on emulated boards
 ///
-/// The counts are exact and the same on every run. They are instructions, not cycles.
+/// The counts are exact and the same on every run; on a Cortex-M55 to 31 instructions, what its timer
+/// resolves. They are instructions, not cycles.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// The emulated board
-    #[arg(long, value_parser = board::find, default_value = "qemu-mps2-an386")]
-    board: Board,
-    /// Print one JSON object: results[] with core, case, instructions, macs (of softmax and
+    /// The emulated board [default: all that count instructions]
+    #[arg(long, value_parser = board::find)]
+    board: Option<Board>,
+    /// Print one JSON object: results[] with board, core, case, instructions, macs (of softmax and
     /// LayerNorm: elements, of the front end: samples of one second), per_mac; of whole models also
-    /// arena_bytes, image_bytes and stack_bytes, the forward's peak
+    /// arena_bytes, image_bytes, stack_bytes, the forward's peak, and weight_bytes_read, what a forward
+    /// fetches from flash; text_bytes{} by board
     #[arg(long)]
     json: bool,
+    /// Fail where a count is more than 1 % above the repository's baseline
+    #[arg(long)]
+    check: bool,
+    /// Write the repository's baseline and the README's tables
+    #[arg(long, conflicts_with_all = ["check", "board"])]
+    write: bool,
+    /// Draw where the instructions of a layer go, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
-
-/// One line of the table.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-struct Count {
-    core: String,
-    case: String,
-    instructions: u64,
-    macs: u64,
-    per_mac: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    arena_bytes: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image_bytes: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stack_bytes: Option<u64>,
-}
-
-/// The shape that other libraries' kernels were measured on: two blocks of KWT-1 at 98 tokens.
-const KWT1: ModelConfig = ModelConfig {
-    n_layers: 2,
-    d_model: 64,
-    n_heads: 1,
-    d_ff: 256,
-    seq_len: 98,
-    n_classes: 12,
-    input: InputKind::Frames {
-        n_frames: 98,
-        n_features: 40,
-    },
-    class_token: false,
-    norm: NormOrder::Post,
-    activation: Activation::Gelu,
-    // So that every row of every block is computed.
-    pooling: Pooling::Mean,
-    embed_norm: false,
-    final_norm: false,
-};
-
-/// BERT-tiny's blocks at 32 tokens.
-const BERT_TINY: ModelConfig = ModelConfig {
-    d_model: 128,
-    n_heads: 2,
-    d_ff: 512,
-    seq_len: 32,
-    input: InputKind::Frames {
-        n_frames: 32,
-        n_features: 40,
-    },
-    ..KWT1
-};
 
 impl Bench {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        eprintln!("building the bench firmware of {}", self.board.name);
-        let emulator = Emulator::build(&self.board)?;
-        let mut counts = Vec::new();
-        for (name, config) in [("kwt1", KWT1), ("bert-tiny", BERT_TINY)] {
-            eprintln!("{name}: one layer");
-            let model = synthetic::model(&config, 1);
-            let quantized = synthetic::quantized(&model, 40, 2)?;
-            let int8 = Int8Model::new(quantized.writer.finish()?)?;
-            let lines = self.measure(&emulator, &int8)?;
-            // The operators are KWT-1's: once is enough.
-            let whole = ["forward", "forward-stack-bytes"];
-            let wanted =
-                |c: &Count| c.case == "layer" || (name == "kwt1" && !whole.contains(&&*c.case));
-            counts.extend(lines.into_iter().filter(wanted).map(|mut count| {
-                if count.case == "layer" {
-                    count.case = format!("{name}-layer");
-                }
-                count
-            }));
-        }
-        for (name, dir) in [("keywords", KEYWORDS), ("keywords-micro", KEYWORDS_MICRO)] {
-            eprintln!("{name}: a whole forward");
-            let model = read_model(Path::new(dir))?;
-            let data = source::open(Path::new(KNOWN_WORDS), None, Silence::Clips)?;
-            let clips = Reader::of_model(Path::new(dir), &model)?.read_to_calibrate(&data)?;
-            let (int8, _) = convert::quantized(&model, &clips, &self.board)?;
-            let lines = self.measure(&emulator, &int8)?;
-            let stack = lines.iter().find(|c| c.case == "forward-stack-bytes");
-            let stack_bytes = stack.map(|c| c.instructions);
-            for count in lines {
-                let case = format!("{name}-{}", count.case);
-                match &*count.case {
-                    "forward" => counts.push(Count {
-                        case,
-                        arena_bytes: Some(arena_bytes(&model.config)),
-                        image_bytes: Some(int8.bytes().len()),
-                        stack_bytes,
-                        ..count
-                    }),
-                    "front-end-1s" => counts.push(Count { case, ..count }),
-                    _ => {}
-                }
-            }
-        }
-        if self.json {
-            return print_json(&json!({ "board": self.board.name, "results": counts }));
-        }
-        let mut rows = table(&["core", "case", "instructions", "MACs", "instructions a MAC"]);
-        for c in &counts {
-            rows.add_row([
-                c.core.clone(),
-                c.case.clone(),
-                c.instructions.to_string(),
-                c.macs.to_string(),
-                format!("{:.2}", c.per_mac),
-            ]);
-        }
-        print(&rows.to_string())
-    }
-
-    fn measure(&self, emulator: &Emulator, int8: &Int8Model) -> Result<Vec<Count>, CommandError> {
-        let dir = tempfile::tempdir()?;
-        let lines = emulator.bench(dir.path(), int8.bytes())?;
-        let count = |line: &String| {
-            let mut words = line.split_whitespace();
-            let (case, instructions, macs) = (words.next()?, words.next()?, words.next()?);
-            let (instructions, macs): (u64, u64) = (instructions.parse().ok()?, macs.parse().ok()?);
-            Some(Count {
-                core: self.board.core.clone(),
-                case: case.to_owned(),
-                instructions,
-                macs,
-                per_mac: instructions as f64 / macs.max(1) as f64,
-                arena_bytes: None,
-                image_bytes: None,
-                stack_bytes: None,
-            })
+        let boards = match self.board {
+            Some(board) => vec![board],
+            None => counting()?,
         };
-        let counts: Vec<Count> = lines.iter().filter_map(count).collect();
-        if !counts.iter().any(|c| c.case == "forward") {
+        let first = boards.first().ok_or("no board counts instructions")?;
+        if let Some(board) = boards.iter().find(|b| b.icount_shift.is_none()) {
             return Err(format!(
-                "the bench measured no model; it said:\n{}",
-                lines.join("\n")
+                "{} counts no instructions: expected an emulated board with icount_shift in its \
+                 board.toml",
+                board.name
             )
             .into());
         }
-        Ok(counts)
+        let models = Models::new(first)?;
+        let measured: Vec<_> = boards
+            .iter()
+            .map(|board| measure(board, &models))
+            .collect::<Result<_, _>>()?;
+        if let Some(path) = &self.plot {
+            write_whole(path, plot::svg(&measured).as_bytes())?;
+        }
+        if self.write {
+            Baseline::of(&measured).write()?;
+            baseline::write_readme(&measured)?;
+        }
+        if self.json {
+            let results: Vec<_> = measured.iter().flat_map(|m| &m.counts).collect();
+            let text: serde_json::Map<_, _> = measured
+                .iter()
+                .map(|m| (m.board.name.clone(), m.text_bytes.into()))
+                .collect();
+            print_json(&json!({ "results": results, "text_bytes": text }))?;
+        } else {
+            print(&baseline::tables(&measured))?;
+        }
+        if !self.check {
+            return Ok(());
+        }
+        let comparison = Baseline::read()?.compare(&measured);
+        for why in &comparison.not_compared {
+            eprintln!("not compared: {why}");
+        }
+        if comparison.complaints.is_empty() {
+            let boards = measured.len();
+            let line = format!(
+                "baseline: {} of {boards} boards compared",
+                comparison.compared
+            );
+            if self.json {
+                eprintln!("{line}");
+                return Ok(());
+            }
+            return print(&line);
+        }
+        Err(format!(
+            "{}\nif that is meant, say why in the commit and run `tailtune bench --write`",
+            comparison.complaints.join("\n")
+        )
+        .into())
     }
+}
+
+/// The boards that count instructions, the Cortex-M4F, whose counts the targets are of, first.
+fn counting() -> Result<Vec<Board>, CommandError> {
+    let mut boards = board::all()?;
+    boards.retain(|b| b.icount_shift.is_some());
+    boards.sort_by_key(|b| !b.core.starts_with("Cortex-M4"));
+    Ok(boards)
 }

@@ -1,7 +1,7 @@
 //! What an evaluation finds: one column a kind of arithmetic, side by side, and its HTML report.
 
 pub mod html;
-mod svg;
+pub(crate) mod svg;
 pub mod text;
 
 use crate::int8::argmax;

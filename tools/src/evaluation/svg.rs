@@ -5,14 +5,14 @@ use crate::metrics::ClassScore;
 use crate::metrics::calibration::Bin;
 use std::fmt::Write;
 
-fn frame(title: &str, width: f64, height: f64, body: &str) -> String {
+pub(crate) fn frame(title: &str, width: f64, height: f64, body: &str) -> String {
     format!(
         "<svg viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" role=\"img\"><title>{}</title>{body}</svg>\n",
         escape(title)
     )
 }
 
-fn text(at: (f64, f64), anchor: &str, content: &str) -> String {
+pub(crate) fn text(at: (f64, f64), anchor: &str, content: &str) -> String {
     let (x, y) = at;
     format!(
         "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
@@ -20,7 +20,7 @@ fn text(at: (f64, f64), anchor: &str, content: &str) -> String {
     )
 }
 
-fn rect([x, y, w, h]: [f64; 4], class: &str, opacity: f64, tip: &str) -> String {
+pub(crate) fn rect([x, y, w, h]: [f64; 4], class: &str, opacity: f64, tip: &str) -> String {
     format!(
         "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\" class=\"{class}\" opacity=\"{opacity:.3}\"><title>{}</title></rect>",
         escape(tip)
@@ -28,7 +28,7 @@ fn rect([x, y, w, h]: [f64; 4], class: &str, opacity: f64, tip: &str) -> String 
 }
 
 /// Room for the longest label, in pixels.
-fn label_width<'a>(labels: impl Iterator<Item = &'a String>) -> f64 {
+pub(crate) fn label_width<'a>(labels: impl Iterator<Item = &'a String>) -> f64 {
     let longest = labels.map(|l| l.chars().count()).max().unwrap_or(0);
     20.0 + 7.5 * longest as f64
 }

@@ -21,6 +21,7 @@ pub const NAMES: &[&str] = &[
     "oldest Rust",
     "firmware",
     "tests on the emulated board",
+    "bench",
 ];
 
 /// The trainer's package.
@@ -61,6 +62,7 @@ impl Context {
             "docs" => Outcome::from_result(self.docs()),
             "oldest Rust" => Outcome::from_result(self.oldest_rust()),
             "firmware" => Outcome::from_result(self.firmware()),
+            "bench" => Outcome::from_result(self.bench()),
             unknown => Outcome::from_result(Err(format!("no step is called {unknown:?}"))),
         }
     }
@@ -231,6 +233,24 @@ impl Context {
                 format!("{boards} boards, {linted} linted (clippy needs the target installed)")
             }
         })
+    }
+
+    /// Compares the instructions that the emulated boards execute with the baseline.
+    fn bench(&self) -> Result<String, String> {
+        let mut command = cargo(&self.root);
+        command.args(["run", "--quiet", "--bin", "tailtune", "--"]);
+        command.args(["bench", "--check"]);
+        let mut note = None;
+        let success = run_lines(command, |line| {
+            if let Some(found) = line.strip_prefix("baseline: ") {
+                note = Some(found.to_owned());
+            }
+            Some(line.to_owned())
+        })?;
+        match (success, note) {
+            (true, Some(note)) => Ok(note),
+            _ => Err("the bench does not agree with its baseline, see above".to_owned()),
+        }
     }
 
     /// Builds a board as everybody does, and counts the warnings in our own code: denying them by
