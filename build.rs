@@ -1,4 +1,4 @@
-//! Chooses the kernels by the target's triple and by the feature `dsp`: stable Rust names no target
+//! Chooses the kernels by the target's triple and by the features `dsp` and `mve`: stable Rust names no target
 //! features on Arm's microcontrollers, and where it does, the choice would differ between toolchains.
 
 fn main() {
@@ -8,15 +8,19 @@ fn main() {
     println!("cargo:rustc-check-cfg=cfg(tailtune_kernels, values({known}))");
     println!("cargo:rustc-check-cfg=cfg(tailtune_pairs)");
     println!("cargo:rustc-check-cfg=cfg(tailtune_v8m)");
+    println!("cargo:rustc-check-cfg=cfg(tailtune_mve)");
     let target = std::env::var("TARGET").unwrap_or_default();
-    let dsp = std::env::var_os("CARGO_FEATURE_DSP").is_some();
+    let feature = |name: &str| std::env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
     let is = |prefixes: &[&str]| prefixes.iter().any(|prefix| target.starts_with(prefix));
     let v8m = is(&["thumbv8m.main-"]);
     // An assembler for plain ARMv8-M has to be told of the extension.
     if v8m {
         println!("cargo:rustc-cfg=tailtune_v8m");
     }
-    let (kernels, pairs) = if is(&["thumbv7em-"]) || v8m && dsp {
+    if v8m && feature("MVE") {
+        println!("cargo:rustc-cfg=tailtune_mve");
+    }
+    let (kernels, pairs) = if is(&["thumbv7em-"]) || v8m && (feature("DSP") || feature("MVE")) {
         ("armv7em", false)
     } else if v8m || is(&["thumbv7m-"]) {
         ("armv7m", true)

@@ -8,7 +8,13 @@
 
 /// Tells an assembler for plain ARMv8-M of the DSP extension. The directive reaches what follows it in
 /// the module's assembly: more instructions are known there, none is emitted for it.
-#[cfg(tailtune_v8m)]
+#[cfg(tailtune_mve)]
+macro_rules! extension {
+    () => {
+        ".cpu cortex-m55"
+    };
+}
+#[cfg(all(tailtune_v8m, not(tailtune_mve)))]
 macro_rules! extension {
     () => {
         ".cpu cortex-m33"
@@ -21,6 +27,8 @@ macro_rules! extension {
     };
 }
 
+#[macro_use]
+mod smlad;
 mod linear;
 mod rows;
 mod softmax;

@@ -8,6 +8,9 @@
 //! Data types: activations int8 `[rows, cols]` row-major with one scale and zero point, the
 //! residual stream int16, accumulators i32 (wrapping), see [`quant`](crate::quant).
 
+#[cfg(tailtune_mve)]
+#[macro_use]
+mod mve;
 #[cfg(tailtune_kernels = "armv7em")]
 mod armv7em;
 mod attention;

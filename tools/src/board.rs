@@ -99,6 +99,7 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "qemu-mps2-an385-v6m",
     "qemu-mps2-an386",
     "qemu-mps2-an505",
+    "qemu-mps3-an547",
 ];
 
 /// Returns every known board.

@@ -13,26 +13,8 @@ use core::arch::global_asm;
 use core::ops::Range;
 use core::ptr::null;
 
-/// Two columns of four rows and of both channels: 16 multiply-accumulates.
-macro_rules! columns {
-    () => {
-        concat!(
-            "ldr     lr, [r1], #4\n",
-            "sxtb16  r12, lr\n",
-            "sxtb16  lr, lr, ror #8\n",
-            "ldrd    r2, r3, [r0], #8\n",
-            "smlad   r4, r12, r2, r4\n",
-            "smlad   r8, lr, r2, r8\n",
-            "smlad   r5, r12, r3, r5\n",
-            "smlad   r9, lr, r3, r9\n",
-            "ldrd    r2, r3, [r0], #8\n",
-            "smlad   r6, r12, r2, r6\n",
-            "smlad   r10, lr, r2, r10\n",
-            "smlad   r7, r12, r3, r7\n",
-            "smlad   r11, lr, r3, r11\n",
-        )
-    };
-}
+#[cfg(tailtune_mve)]
+use crate::kernels::mve::{Groups, Narrow};
 
 /// The same instruction on all eight sums: the register stands between the three texts, twice.
 macro_rules! all {
@@ -147,48 +129,7 @@ global_asm!(
     extension!(),
     ".section .text.tailtune_pass,\"ax\",%progbits",
     entry!("tailtune_pass"),
-    // r0: the pass, kept at [sp]; [sp, #4] ends the unrolled columns, [sp, #8] all of them.
-    // In the loop: r0 panel, r1 weights, r4–r7 rows 0–3 with the even channel, r8–r11 with the odd one.
-    "push    {{r4-r11, lr}}",
-    "sub     sp, #12",
-    "str     r0, [sp]",
-    "ldr     r1, [r0, #4]",
-    "1:",
-    "ldrd    r2, r3, [r0, #8]",
-    "add     r2, r1",
-    "add     r3, r1",
-    "strd    r2, r3, [sp, #4]",
-    "ldr     r12, [r0, #16]",
-    "ldr     r4, [r12]",
-    "ldr     r8, [r12, #8]",
-    "ldr     r0, [r0]",
-    "mov     r5, r4",
-    "mov     r6, r4",
-    "mov     r7, r4",
-    "mov     r9, r8",
-    "mov     r10, r8",
-    "mov     r11, r8",
-    "cmp     r1, r2",
-    "beq     3f",
-    "2:",
-    ".rept 16",
-    columns!(),
-    ".endr",
-    "ldr     r2, [sp, #4]",
-    "cmp     r1, r2",
-    "bne     2b",
-    "3:",
-    "ldr     r2, [sp, #8]",
-    "cmp     r1, r2",
-    "beq     5f",
-    "4:",
-    columns!(),
-    "ldr     r2, [sp, #8]",
-    "cmp     r1, r2",
-    "bne     4b",
-    "5:",
-    "ldr     r0, [sp]",
-    "ldr     pc, [r0, #20]",
+    sums!(),
     // Finish: one factor a channel, the sums shifted to the left first. r0 stays the pass.
     entry!("tailtune_finish_shifted"),
     "ldr     r12, [r0, #36]",
@@ -355,6 +296,8 @@ struct Pass {
     factors: *const [i32; 3],
     /// 76: the end of the weights.
     end: *const i8,
+    #[cfg(tailtune_mve)]
+    groups: Groups,
 }
 
 impl Pass {
@@ -386,6 +329,8 @@ impl Pass {
             table: null(),
             factors: null(),
             end: weights.as_ptr_range().end,
+            #[cfg(tailtune_mve)]
+            groups: Groups::none(words),
         })
     }
 
@@ -521,6 +466,12 @@ pub(in crate::kernels) fn linear(
             rows == ROWS && output.len() >= ROWS * n
         }
     };
+    #[cfg(tailtune_mve)]
+    let mut narrow = Narrow::new();
+    #[cfg(tailtune_mve)]
+    {
+        pass.groups = narrow.take(input.part(0, k));
+    }
     if fits {
         // SAFETY: `Pass::new` has seen that the panel has `all / 4` times four words and the weights
         // `all` bytes a tile, both aligned; `scaled` that there are two epilogues a tile; the match
@@ -534,7 +485,7 @@ pub(in crate::kernels) fn linear(
 
 /// Writes the sums of four rows with pairs of channels (a panel's words, `stream`s one after the
 /// other), eight words each; false, and nothing done, if they are not for this kernel.
-fn words(words: &[u32], streams: &[i8], output: &mut [u32]) -> bool {
+fn words(words: &[u32], streams: &[i8], output: &mut [u32], _int8: bool) -> bool {
     let tiles = streams.len().checked_div(words.len()).unwrap_or(0);
     let Some(mut pass) = Pass::new(words, streams, tiles).filter(|_| output.len() >= 8 * tiles)
     else {
@@ -542,6 +493,12 @@ fn words(words: &[u32], streams: &[i8], output: &mut [u32]) -> bool {
     };
     pass.out = output.as_mut_ptr().cast();
     pass.finish = &raw const tailtune_store_words;
+    #[cfg(tailtune_mve)]
+    let mut narrow = Narrow::new();
+    #[cfg(tailtune_mve)]
+    if _int8 {
+        pass.groups = narrow.take(words);
+    }
     // SAFETY: as in `linear`; a tile writes eight words, for which there is room.
     unsafe { tailtune_pass(&raw mut pass) };
     true
@@ -550,7 +507,7 @@ fn words(words: &[u32], streams: &[i8], output: &mut [u32]) -> bool {
 /// Returns the sums of four rows with a pair of channels, as the portable loop does.
 pub(in crate::kernels) fn tile(panel: &[u32], stream: &[i8]) -> [[i32; ROWS]; 2] {
     let mut out = [0u32; 2 * ROWS];
-    if words(panel, stream, &mut out) {
+    if words(panel, stream, &mut out, false) {
         let [a, b, c, d, e, f, g, h] = out.map(u32::cast_signed);
         return [[a, b, c, d], [e, f, g, h]];
     }
@@ -560,7 +517,7 @@ pub(in crate::kernels) fn tile(panel: &[u32], stream: &[i8]) -> [[i32; ROWS]; 2]
 /// Writes the scores of four queries with pairs of keys.
 pub(in crate::kernels) fn scores(queries: &[u32], keys: &[i8], scores: &mut [u32]) -> bool {
     let keys = keys.get(..scores.len() / 8 * queries.len());
-    keys.is_some_and(|keys| words(queries, keys, scores))
+    keys.is_some_and(|keys| words(queries, keys, scores, true))
 }
 
 /// Replaces columns `head` of four queries by their contexts: `weights` are the exponentials of all
