@@ -19,7 +19,7 @@ fn number(toml: &str, key: &str) -> u32 {
 fn memory_x() {
     let toml = std::fs::read_to_string("board.toml").expect("board.toml lies beside build.rs");
     let get = |key| number(&toml, key);
-    let text = format!(
+    let mut text = format!(
         "MEMORY\n{{\n    FLASH : ORIGIN = {:#010x}, LENGTH = {:#x}\n    RAM   : ORIGIN = {:#010x}, LENGTH = {:#x}\n}}\n\
          __model_start = {:#010x};\n__model_bytes = {:#x};\n\
          __job_start = {:#010x};\n__job_bytes = {:#x};\n\
@@ -35,6 +35,20 @@ fn memory_x() {
         get("slots_address"),
         get("slot_bytes"),
     );
+    // riscv-rt asks where each of its regions lies, and leaves memory.x to us.
+    if std::env::var("TARGET").is_ok_and(|target| target.starts_with("riscv")) {
+        for (region, memory) in [
+            ("TEXT", "FLASH"),
+            ("RODATA", "FLASH"),
+            ("DATA", "RAM"),
+            ("BSS", "RAM"),
+            ("HEAP", "RAM"),
+            ("STACK", "RAM"),
+        ] {
+            text += &format!("REGION_ALIAS(\"REGION_{region}\", {memory});\n");
+        }
+        println!("cargo:rustc-link-arg-bins=-Tmemory.x");
+    }
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     std::fs::write(out.join("memory.x"), text).expect("OUT_DIR can be written");
     println!("cargo:rustc-link-search={}", out.display());

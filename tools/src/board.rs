@@ -100,6 +100,7 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "qemu-mps2-an386",
     "qemu-mps2-an505",
     "qemu-mps3-an547",
+    "qemu-virt-rv32",
 ];
 
 /// Returns every known board.

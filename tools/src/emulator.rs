@@ -4,6 +4,7 @@
 //! else: starting it again with the same flash file is a reset.
 
 use crate::board::Board;
+use crate::qemu::Qemu;
 use crate::toolchain::{Toolchain, ToolchainError};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
@@ -288,8 +289,10 @@ impl Emulator {
             path: firmware.into(),
             source,
         })?;
-        let mut command = Command::new("qemu-system-arm");
+        let qemu = Qemu::of(&self.board.target);
+        let mut command = Command::new(qemu.program());
         command
+            .args(qemu.options())
             .current_dir(dir)
             .args(["-machine", &self.board.chip]);
         command.args(["-nographic", "-monitor", "none", "-serial", "none"]);
@@ -308,11 +311,11 @@ impl Emulator {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let start = |source| EmulatorError::Start {
-            program: "qemu-system-arm".into(),
+            program: qemu.program().into(),
             source,
         };
         let child = command.spawn().map_err(start)?;
-        watch(child, line)
+        watch(child, qemu, line)
     }
 }
 
@@ -334,7 +337,7 @@ fn follow(pipe: impl Read + Send + 'static, send: Sender<String>) -> JoinHandle<
 }
 
 /// Follows the console until the emulator ends; ends it after a long silence.
-fn watch(mut child: Child, line: &mut dyn FnMut(&str)) -> Result<(), EmulatorError> {
+fn watch(mut child: Child, qemu: Qemu, line: &mut dyn FnMut(&str)) -> Result<(), EmulatorError> {
     let (send, receive) = std::sync::mpsc::channel();
     // What the firmware prints comes out on one, what the emulator has to say on the other.
     let (console, complaints) = (child.stdout.take(), child.stderr.take());
@@ -366,7 +369,7 @@ fn watch(mut child: Child, line: &mut dyn FnMut(&str)) -> Result<(), EmulatorErr
         let _ = reader.join();
     }
     let start = |source| EmulatorError::Start {
-        program: "qemu-system-arm".into(),
+        program: qemu.program().into(),
         source,
     };
     let status = child.wait().map_err(start)?;

@@ -16,6 +16,7 @@ pub mod int8;
 pub mod metrics;
 pub mod models;
 pub mod output;
+pub mod qemu;
 pub mod quantize;
 pub mod reference;
 pub mod setup;

@@ -7,6 +7,7 @@
 
 mod plan;
 
+use crate::qemu::Qemu;
 use crate::toolchain::Toolchain;
 use plan::{Action, Found, Installer, System};
 use std::process::{Command, ExitStatus, Stdio};
@@ -16,16 +17,13 @@ use std::time::{Duration, Instant};
 /// drops packets would keep it waiting.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
 
-/// The machine that the emulated board is.
-const MACHINE: &str = "mps2-an386";
-
 /// Something that must be on the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
     /// A way to build for a bare-metal target.
     Target(String),
-    /// `qemu-system-arm` with the machine of the emulated board.
-    Emulator,
+    /// An emulator with the machine of an emulated board.
+    Emulator(Qemu),
 }
 
 impl Need {
@@ -38,7 +36,10 @@ impl Need {
     /// What the demo needs: the target of the emulated Cortex-M4F, and the emulator.
     #[must_use]
     pub fn demo() -> Vec<Need> {
-        vec![Need::target("thumbv7em-none-eabihf"), Need::Emulator]
+        vec![
+            Need::target("thumbv7em-none-eabihf"),
+            Need::Emulator(Qemu::Arm),
+        ]
     }
 
     /// What it is and what it is for.
@@ -47,8 +48,9 @@ impl Need {
             Need::Target(target) => {
                 format!("a Rust toolchain for {target}: compiles the firmware")
             }
-            Need::Emulator => {
-                format!("qemu-system-arm with the machine {MACHINE}: runs the firmware here")
+            Need::Emulator(qemu) => {
+                let (program, machine) = (qemu.program(), qemu.machine());
+                format!("{program} with the machine {machine}: runs the firmware here")
             }
         }
     }
@@ -57,7 +59,7 @@ impl Need {
     fn problem(&self) -> Option<String> {
         match self {
             Need::Target(target) => Toolchain::find(target).err().map(|error| error.to_string()),
-            Need::Emulator => emulator_problem(),
+            Need::Emulator(qemu) => qemu.problem(),
         }
     }
 }
@@ -138,25 +140,6 @@ pub fn setup(needs: &[Need], mode: Mode) -> Result<(), SetupError> {
                 install_packages(&packages);
             }
             Action::Manual(commands) => return Err(refuse(commands)),
-        }
-    }
-}
-
-/// None when the emulator is there and knows the board's machine.
-fn emulator_problem() -> Option<String> {
-    let output = Command::new("qemu-system-arm")
-        .args(["-machine", "help"])
-        .output();
-    match output {
-        Err(error) => Some(format!("qemu-system-arm does not run: {error}")),
-        Ok(output) => {
-            let machines = String::from_utf8_lossy(&output.stdout);
-            let known = machines
-                .lines()
-                .any(|line| line.split_whitespace().next() == Some(MACHINE));
-            (!known).then(|| {
-                format!("the qemu-system-arm here has no {MACHINE}; expected QEMU 7.2 or newer")
-            })
         }
     }
 }

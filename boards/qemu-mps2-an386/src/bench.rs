@@ -4,10 +4,14 @@
 #![no_std]
 #![no_main]
 
+#[cfg_attr(target_arch = "riscv32", path = "../../qemu-virt-rv32/src/counter.rs")]
+mod counter;
+#[cfg_attr(target_arch = "riscv32", path = "../../qemu-virt-rv32/src/host.rs")]
+mod host;
 mod panic;
 
-use cortex_m_rt::entry;
-use cortex_m_semihosting::{debug, hprintln};
+use counter::Counter;
+use host::{entry, println};
 use tailtune::model::Arena;
 use tailtune_app::bench::{self, Meter, Operands};
 
@@ -20,41 +24,12 @@ unsafe extern "C" {
     static __model_bytes: u8;
 }
 
-/// The counter of board.toml, a 32-bit CMSDK timer (Arm DDI 0479, table 4-4) or the core's SysTick, of
-/// 24 bits. It counts down in the emulator's time, of which an instruction takes 2^shift ns.
-struct Counter;
+/// The counter and the stack.
+struct Bench(Counter);
 
-/// Returns a number of board.toml.
-const fn number(text: &str) -> u32 {
-    match u32::from_str_radix(text, 10) {
-        Ok(number) => number,
-        Err(_) => panic!("the build script hands on decimal numbers"),
-    }
-}
-
-const BASE: usize = number(env!("TAILTUNE_COUNTER_ADDRESS")) as usize;
-const TICKS: u64 = number(env!("TAILTUNE_COUNTER_TICKS")) as u64;
-const INSTRUCTIONS: u64 = number(env!("TAILTUNE_COUNTER_INSTRUCTIONS")) as u64;
-
-/// The value and the reload register, the control register's bits and the counter's mask.
-const REGISTERS: (usize, usize, u32, u32) = match BASE {
-    SYSTICK => (8, 4, 5, 0x00ff_ffff),
-    _ => (4, 8, 1, u32::MAX),
-};
-const SYSTICK: usize = 0xe000_e010;
-
-impl Counter {
+impl Bench {
     fn start() -> Self {
-        let (value, reload, control, mask) = REGISTERS;
-        let register = |offset| (BASE + offset) as *mut u32;
-        // SAFETY: the counter's registers, on the only core; nothing else uses the counter.
-        unsafe {
-            register(0).write_volatile(0);
-            register(reload).write_volatile(mask);
-            register(value).write_volatile(mask);
-            register(0).write_volatile(control);
-        }
-        Self
+        Self(Counter::start())
     }
 }
 
@@ -76,12 +51,9 @@ fn unused() -> (*mut u32, usize) {
     (bottom, top.saturating_sub(bottom.addr()) / 4)
 }
 
-impl Meter for Counter {
+impl Meter for Bench {
     fn executed(&mut self) -> u32 {
-        let (value, _, _, mask) = REGISTERS;
-        // SAFETY: a read of the counter's register.
-        let left = unsafe { ((BASE + value) as *const u32).read_volatile() };
-        (u64::from(mask.wrapping_sub(left) & mask) * INSTRUCTIONS / TICKS) as u32
+        self.0.executed()
     }
 
     #[inline(never)]
@@ -103,7 +75,7 @@ impl Meter for Counter {
     }
 
     fn report(&mut self, case: &str, instructions: u32, work: u32) {
-        hprintln!("{} {} {}", case, instructions, work);
+        println!("{} {} {}", case, instructions, work);
     }
 }
 
@@ -122,14 +94,11 @@ fn main() -> ! {
     unsafe { (&raw mut seed).write_volatile(0x5eed) };
     operands.fill(seed);
     // The counter wraps: each part starts it anew.
-    bench::operators(&mut Counter::start(), operands);
-    let measured = bench::model(&mut Counter::start(), image, arena.as_mut_slice(), input);
-    let heard = bench::front_end(&mut Counter::start(), image, input);
+    bench::operators(&mut Bench::start(), operands);
+    let measured = bench::model(&mut Bench::start(), image, arena.as_mut_slice(), input);
+    let heard = bench::front_end(&mut Bench::start(), image, input);
     for why in [measured, heard].into_iter().filter_map(Result::err) {
-        hprintln!("not-measured {}", why.0);
+        println!("not-measured {}", why.0);
     }
-    debug::exit(debug::EXIT_SUCCESS);
-    loop {
-        cortex_m::asm::wfi();
-    }
+    host::exit(true)
 }

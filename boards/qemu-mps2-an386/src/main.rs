@@ -6,12 +6,12 @@
 
 mod file;
 mod flash;
+mod host;
 mod panic;
 
-use cortex_m_rt::entry;
-use cortex_m_semihosting::{debug, hprintln};
 use file::File;
 use flash::FileFlash;
+use host::{entry, println};
 use tailtune::store::Store;
 use tailtune_app::{Memory, Platform, PlatformError};
 
@@ -42,21 +42,18 @@ impl Platform for Semihosting {
     }
 
     fn progress(&mut self, phase: &str, done: u32, total: u32) {
-        hprintln!("{} {}/{}", phase, done, total);
+        println!("{} {}/{}", phase, done, total);
     }
 }
 
 #[entry]
 fn main() -> ! {
     match session() {
-        Ok(()) => debug::exit(debug::EXIT_SUCCESS),
+        Ok(()) => host::exit(true),
         Err(reason) => {
-            hprintln!("failed: {}", reason);
-            debug::exit(debug::EXIT_FAILURE);
+            println!("failed: {}", reason);
+            host::exit(false)
         }
-    }
-    loop {
-        cortex_m::asm::wfi();
     }
 }
 

@@ -6,7 +6,10 @@
 #![no_main]
 
 use core::panic::PanicInfo;
+#[cfg(not(target_arch = "riscv32"))]
 use cortex_m_rt::entry;
+#[cfg(target_arch = "riscv32")]
+use riscv_rt::entry;
 use tailtune::image::Image;
 use tailtune::model::{Arena, Encoder, Head, Input};
 use tailtune::tune::{HeadMemory, LinearHead, Math, Method, Schedule, Softmax, SoftmaxMemory};
@@ -29,7 +32,7 @@ fn main() -> ! {
     // SAFETY: a write to a static of this program, on the only core: whatever came out is used.
     unsafe { result.cast::<u8>().write_volatile(done.into()) };
     loop {
-        cortex_m::asm::wfi();
+        core::hint::spin_loop();
     }
 }
 

@@ -80,10 +80,7 @@ pub(super) fn commands(missing: &[Need], found: Found) -> Vec<String> {
         commands.push(format!("rustup target add {}", targets.join(" ")));
     }
     let packages: Vec<&str> = match by_rustup {
-        true => packages(missing)
-            .into_iter()
-            .filter(|&name| name == EMULATOR)
-            .collect(),
+        true => emulators(missing, 0),
         false => packages(missing),
     };
     if packages.is_empty() {
@@ -97,22 +94,36 @@ pub(super) fn commands(missing: &[Need], found: Found) -> Vec<String> {
                 packages.join(" ")
             ),
         ],
-        System::Fedora => vec!["sudo dnf install qemu-system-arm".to_owned()],
-        System::Arch => vec!["sudo pacman -S qemu-system-arm".to_owned()],
+        System::Fedora => {
+            let packages = emulators(missing, 1).join(" ");
+            vec![format!("sudo dnf install {packages}")]
+        }
+        System::Arch => {
+            let packages = emulators(missing, 2).join(" ");
+            vec![format!("sudo pacman -S {packages}")]
+        }
         System::MacOs => vec!["brew install qemu".to_owned()],
         System::Windows => vec![
             "winget install SoftwareFreedomConservancy.QEMU".to_owned(),
             "add its directory to PATH".to_owned(),
         ],
         System::Other => vec![
-            "install QEMU 7.2 or newer with qemu-system-arm: https://www.qemu.org/download/"
+            "install QEMU 7.2 or newer with qemu-system-arm and qemu-system-riscv32: \
+             https://www.qemu.org/download/"
                 .to_owned(),
         ],
     });
     commands
 }
 
-const EMULATOR: &str = "qemu-system-arm";
+/// The packages of the emulators that are missing, in Debian (0), Fedora (1) or Arch (2).
+fn emulators(missing: &[Need], system: usize) -> Vec<&'static str> {
+    let package = |need: &Need| match need {
+        Need::Target(_) => None,
+        Need::Emulator(qemu) => qemu.packages().get(system).copied(),
+    };
+    missing.iter().filter_map(package).collect()
+}
 
 /// Debian's packages for what is missing.
 fn packages(missing: &[Need]) -> Vec<&'static str> {
@@ -120,9 +131,7 @@ fn packages(missing: &[Need]) -> Vec<&'static str> {
     if !targets(missing).is_empty() {
         packages.extend(["rustc-web", "rust-web-src"]);
     }
-    if missing.contains(&Need::Emulator) {
-        packages.push(EMULATOR);
-    }
+    packages.extend(emulators(missing, 0));
     packages
 }
 
@@ -131,7 +140,7 @@ fn targets(missing: &[Need]) -> Vec<String> {
         .iter()
         .filter_map(|need| match need {
             Need::Target(target) => Some(target.clone()),
-            Need::Emulator => None,
+            Need::Emulator(_) => None,
         })
         .collect()
 }
@@ -139,6 +148,7 @@ fn targets(missing: &[Need]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::Qemu;
 
     const DEBIAN_ROOT: Found = Found {
         system: System::Debian,
@@ -147,7 +157,10 @@ mod tests {
     };
 
     fn both() -> Vec<Need> {
-        vec![Need::target("thumbv7em-none-eabihf"), Need::Emulator]
+        vec![
+            Need::target("thumbv7em-none-eabihf"),
+            Need::Emulator(Qemu::Arm),
+        ]
     }
 
     fn manual(missing: &[Need], found: Found) -> Vec<String> {
@@ -186,8 +199,12 @@ mod tests {
     fn only_what_is_missing_is_installed() {
         let found = DEBIAN_ROOT;
         assert_eq!(
-            next(&[Need::Emulator], found),
+            next(&[Need::Emulator(Qemu::Arm)], found),
             Action::Apt(vec!["qemu-system-arm"])
+        );
+        assert_eq!(
+            next(&[Need::Emulator(Qemu::RiscV)], found),
+            Action::Apt(vec!["qemu-system-misc"])
         );
         let found = Found {
             rustup: Installer::Tried,

@@ -6,6 +6,7 @@ use crate::report::Outcome;
 use crate::sources;
 use crate::test_output::TestOutput;
 use std::path::{Path, PathBuf};
+use tailtune_tools::qemu::Qemu;
 use tailtune_tools::setup::{Mode, Need, setup};
 use tailtune_tools::toolchain::Toolchain;
 
@@ -70,9 +71,14 @@ impl Context {
     fn setup(&self) -> Result<String, String> {
         let mut needs = Need::demo();
         for board in &self.boards {
-            let need = Need::target(&board.target);
-            if !needs.contains(&need) {
-                needs.push(need);
+            let mut board_needs = vec![Need::target(&board.target)];
+            if board.name.starts_with("qemu-") {
+                board_needs.push(Need::Emulator(Qemu::of(&board.target)));
+            }
+            for need in board_needs {
+                if !needs.contains(&need) {
+                    needs.push(need);
+                }
             }
         }
         setup(&needs, self.mode).map_err(|error| error.to_string())?;
