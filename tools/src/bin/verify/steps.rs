@@ -94,6 +94,7 @@ impl Context {
         check(&self.root)?;
         self.boards.iter().try_for_each(|board| check(&board.dir))?;
         check(&self.root.join("tests/fuzz"))?;
+        check(&self.root.join("tests/peers/embedded-nn"))?;
         check(&self.root.join(TRAINER))?;
         Ok(String::new())
     }
