@@ -194,7 +194,9 @@ fn bad_samples_are_refused_and_change_nothing() {
         let scale_error = |result| matches!(result, Err(TuneError::FeatureScale { .. }));
         assert!(scale_error(tuner.observe(&with_scale(scale), 0)));
         let method = tuner.method_mut();
-        assert!(scale_error(method.step(&with_scale(scale), 0).map(|_| ())));
+        assert!(scale_error(
+            method.step(&with_scale(scale), 0, 1.0).map(|_| ())
+        ));
         assert!(scale_error(method.predict(&with_scale(scale)).map(|_| ())));
         let mut out = [0.0; 4];
         assert!(scale_error(
@@ -212,7 +214,7 @@ fn bad_samples_are_refused_and_change_nothing() {
     let mixed = tuner.observe(&with_scale(1.0), 1);
     assert!(matches!(mixed, Err(TuneError::FeatureQuantization { .. })));
     assert_eq!(tuner.replay().labels(), [1]);
-    assert_eq!(tuner.method_mut().step(&good, 9).map(|_| ()), {
+    assert_eq!(tuner.method_mut().step(&good, 9, 1.0).map(|_| ()), {
         let (found, classes) = (9, 4);
         Err(TuneError::LabelOutOfRange { found, classes })
     });

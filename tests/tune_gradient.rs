@@ -180,7 +180,9 @@ fn gradient_equals_both_references() {
             let problem = Problem::new(&mut random, d_model, classes);
             let (loss, gradient) = with_method(&problem, |method| {
                 method.begin_epoch(&schedule(1.0, 0.0, 0.0), 0).unwrap();
-                let loss = method.step(&problem.features(), problem.label).unwrap();
+                let loss = method
+                    .step(&problem.features(), problem.label, 1.0)
+                    .unwrap();
                 (loss, rows(method))
             });
             let want = problem.loss(&problem.rows);
@@ -216,7 +218,7 @@ fn a_hundred_steps_follow_the_rule() {
                     .unwrap();
                 for step in 0..100 {
                     let sample = &samples[step % 10];
-                    method.step(&sample.features(), sample.label).unwrap();
+                    method.step(&sample.features(), sample.label, 1.0).unwrap();
                 }
                 rows(method)
             });
@@ -251,7 +253,9 @@ fn fast_math_is_close() {
     let problem = Problem::new(&mut random, 64, 12);
     let exact = with_method(&problem, |method| {
         method.begin_epoch(&schedule(1.0, 0.0, 0.0), 0).unwrap();
-        method.step(&problem.features(), problem.label).unwrap();
+        method
+            .step(&problem.features(), problem.label, 1.0)
+            .unwrap();
         rows(method)
     });
     let mut head = HeadMemory::<64, 12>::new();
@@ -265,7 +269,9 @@ fn fast_math_is_close() {
     let head = LinearHead::new(head.buffers(), &origin).unwrap();
     let mut method = Softmax::new(head, memory.buffers(), Math::Fast).unwrap();
     method.begin_epoch(&schedule(1.0, 0.0, 0.0), 0).unwrap();
-    method.step(&problem.features(), problem.label).unwrap();
+    method
+        .step(&problem.features(), problem.label, 1.0)
+        .unwrap();
     for (fast, exact) in rows(&method).iter().flatten().zip(exact.iter().flatten()) {
         assert!((fast - exact).abs() < 0.02, "{fast} {exact}");
     }

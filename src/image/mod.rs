@@ -20,6 +20,7 @@ mod config;
 mod error;
 pub mod front_end;
 pub mod header;
+mod patch;
 pub mod tensor;
 
 pub use config::{
@@ -31,6 +32,7 @@ pub use front_end::{FrontEndKind, FrontEndTables};
 pub use header::{
     CRC_OFFSET, FORMAT_MAJOR, FORMAT_MINOR, HEADER_LEN, Header, MAGIC, TENSOR_ALIGNMENT, checksum,
 };
+pub use patch::{copy_patch, patch_bytes, patch_range, patch_tensor_mut};
 pub use tensor::{DataType, Layout, NO_LAYER, QuantRule, TensorEntry, TensorKind, TensorSpec};
 
 use crate::quant::Scaling;
@@ -60,6 +62,7 @@ pub struct Image<'a> {
     layout: Layout,
     config: ModelConfig,
     model_id: ModelId,
+    patch: Option<patch::Patch<'a>>,
 }
 
 impl<'a> Image<'a> {
@@ -145,7 +148,22 @@ impl<'a> Image<'a> {
             layout,
             config,
             model_id,
+            patch: None,
         })
+    }
+
+    /// Returns the image with some of its tensors replaced by those of a patch: what a tail that tuned
+    /// more than the head [holds](crate::tune::Tail::block). Empty bytes replace nothing. `bytes` must
+    /// start at a multiple of [`ALIGNMENT`].
+    ///
+    /// # Errors
+    /// An [`ImageError`]: a tensor that the image does not have, or that is not sound.
+    pub fn patched(&self, bytes: &'a [u8]) -> Result<Self, ImageError> {
+        if bytes.is_empty() {
+            return Ok(*self);
+        }
+        let patch = Some(patch::Patch::parse(bytes, self)?);
+        Ok(Self { patch, ..*self })
     }
 
     /// Returns the architecture.
@@ -190,8 +208,18 @@ impl<'a> Image<'a> {
             .map(move |(spec, entry)| (spec, Tensor::new(bytes, entry)))
     }
 
+    /// Returns whether a patch holds a tensor in the image's place.
+    pub fn is_patched(&self, kind: TensorKind, layer: u16) -> bool {
+        self.patch
+            .is_some_and(|patch| patch.tensor(kind, layer).is_some())
+    }
+
     /// Returns a tensor of block `layer` ([`NO_LAYER`] for those of no block), if the model has it.
     pub fn tensor(&self, kind: TensorKind, layer: u16) -> Option<Tensor<'a>> {
+        let replaced = self.patch.and_then(|patch| patch.tensor(kind, layer));
+        if replaced.is_some() {
+            return replaced;
+        }
         let entry = self.entries.get(self.layout.index(kind, layer)?)?;
         Some(Tensor::new(self.bytes, entry))
     }

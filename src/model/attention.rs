@@ -38,8 +38,24 @@ pub(super) fn keys_values(
     Some(())
 }
 
+/// As [`keys_values`], of int8 rows `[tokens, d]` that a sub-layer's input was kept as.
+pub(super) fn keys_values_of(
+    block: &Block<'_>,
+    r: &mut Regions<'_>,
+    d: usize,
+    first: usize,
+    rows: &[i8],
+    layout: &HeadLayout,
+) {
+    let mut panel = Panel::new(r.rows, rows.len() / d.max(1), d);
+    panel.fill(rows);
+    linear_keys(&block.key, &panel, first, layout, r.keys);
+    linear_values(&block.value, &panel, first, layout, r.values);
+}
+
 /// Adds the attention of some tokens over all `len` to their residual rows, and normalises them
-/// where the block is post-norm.
+/// where the block is post-norm. `kept` is the tokens' int8 input, where it was kept.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn attention(
     block: &Block<'_>,
     plan: &ArenaPlan,
@@ -48,10 +64,18 @@ pub(super) fn attention(
     tokens: Range<usize>,
     layout: &HeadLayout,
     len: usize,
+    kept: Option<&[i8]>,
 ) -> Option<()> {
     let span = tokens.start * d..tokens.end * d;
     let residual = r.residual.get_mut(span)?;
-    let rows = sub_layer_input(&block.attn_input, residual, d, r.rows);
+    let rows = match kept {
+        None => sub_layer_input(&block.attn_input, residual, d, r.rows),
+        Some(kept) => {
+            let mut panel = Panel::new(r.rows, tokens.len(), d);
+            panel.fill(kept);
+            panel
+        }
+    };
     let (weights, queries) = r.scratch.split_at_mut_checked(plan.weights / 4)?;
     let mut queries = Panel::new(queries, tokens.len(), d);
     linear_panel(&block.query, None, &rows, &mut queries);

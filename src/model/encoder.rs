@@ -19,11 +19,11 @@ use core::ops::Range;
 /// An int8 encoder over an image, working in an arena.
 #[derive(Debug)]
 pub struct Encoder<'a> {
-    image: Image<'a>,
+    pub(super) image: Image<'a>,
     embedding: Embedding<'a>,
     pooled: Tensor<'a>,
-    plan: ArenaPlan,
-    regions: Regions<'a>,
+    pub(super) plan: ArenaPlan,
+    pub(super) regions: Regions<'a>,
 }
 
 impl<'a> Encoder<'a> {
@@ -80,7 +80,7 @@ impl<'a> Encoder<'a> {
         })
     }
 
-    fn d_model(&self) -> usize {
+    pub(super) fn d_model(&self) -> usize {
         self.image.config().d_model.into()
     }
 
@@ -106,15 +106,36 @@ enum Stage {
 /// A forward under way. The same bits as [`Encoder::forward`], however it is run.
 #[derive(Debug)]
 pub struct Forward<'e, 'a, 'i> {
-    encoder: &'e mut Encoder<'a>,
+    pub(super) encoder: &'e mut Encoder<'a>,
     input: Input<'i>,
-    len: usize,
+    pub(super) len: usize,
     stage: Stage,
     /// The block that the stage is in, with its number.
     block: Option<(u16, Block<'a>)>,
 }
 
-impl<'e> Forward<'e, '_, '_> {
+impl<'e, 'a> Forward<'e, 'a, '_> {
+    /// Returns a forward of which only the pooling is left.
+    pub(super) fn at_pooling(encoder: &'e mut Encoder<'a>, len: usize) -> Self {
+        Self {
+            encoder,
+            input: Input::Frames(&[]),
+            len,
+            stage: Stage::Pool,
+            block: None,
+        }
+    }
+
+    /// Returns whether the input of the last block is there, and nothing of that block is computed.
+    pub(super) fn at_last_block(&self) -> bool {
+        let last = self.encoder.image.config().n_layers.saturating_sub(1);
+        self.stage
+            == (Stage::KeysValues {
+                layer: last,
+                row: 0,
+            })
+    }
+
     /// Runs one step; returns whether any is left.
     pub fn step(&mut self) -> bool {
         // `Encoder::new` has proved that every tensor is there and every region is long enough.
@@ -218,7 +239,7 @@ impl<'e> Forward<'e, '_, '_> {
                 let (_, block) = self.block.as_ref()?;
                 let e = &mut *self.encoder;
                 let r = &mut e.regions;
-                attention(block, &e.plan, r, d, tokens.clone(), &layout, len)?;
+                attention(block, &e.plan, r, d, tokens.clone(), &layout, len, None)?;
                 feed_forward(block, r, d, tokens)
             }
             Stage::Pool => self.pool(),

@@ -57,6 +57,15 @@ pub enum InputError {
         /// Its place in the input.
         index: usize,
     },
+    /// The buffer of a latent, or the latent, has another length than the model's.
+    Latent {
+        /// Its bytes.
+        found: usize,
+        /// The model's: see [`latent_bytes`](super::latent::latent_bytes).
+        expected: usize,
+    },
+    /// The model pools the mean over all rows: the last block cannot be cut off at one row.
+    PoolsMean,
 }
 
 impl fmt::Display for EncoderError {
@@ -102,6 +111,16 @@ impl fmt::Display for InputError {
                 )
             }
             Self::NotFinite { index } => write!(f, "input {index} is not a finite number"),
+            Self::Latent { found, expected } => {
+                write!(
+                    f,
+                    "the latent has {found} bytes, the model's have {expected}"
+                )
+            }
+            Self::PoolsMean => write!(
+                f,
+                "the model pools the mean of all rows: only its head can be tuned"
+            ),
         }
     }
 }

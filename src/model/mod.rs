@@ -7,6 +7,7 @@
 //! attention       keys and values of all tokens, then one block of queries at a time
 //! feed_forward    one block of tokens at a time
 //! encoder         the order of the steps: `forward` runs them all, `begin` one at a time
+//! latent          the last block's input, kept; and the block over it
 //! head            pooled feature → int16 logits, as the image ships it
 //! ```
 //!
@@ -20,8 +21,9 @@ mod error;
 mod features;
 mod feed_forward;
 mod head;
+pub mod latent;
 mod plan;
-mod view;
+pub(crate) mod view;
 
 pub use embedding::{Input, quantize_frames};
 pub use encoder::{Encoder, Forward};

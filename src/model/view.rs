@@ -5,7 +5,7 @@ use crate::kernels::{AttentionScale, Linear, Norm, Requantize};
 
 /// From the residual stream to a sub-layer's int8 input.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum SubLayerInput<'a> {
+pub(crate) enum SubLayerInput<'a> {
     /// Post-norm: a requantize with one mantissa a column.
     Requantize(Requantize<'a>),
     /// Pre-norm: the sub-layer's LayerNorm.
@@ -14,7 +14,7 @@ pub(super) enum SubLayerInput<'a> {
 
 /// An encoder block.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Block<'a> {
+pub(crate) struct Block<'a> {
     pub attn_input: SubLayerInput<'a>,
     pub query: Linear<'a>,
     pub key: Linear<'a>,
@@ -75,7 +75,7 @@ impl<'a> Block<'a> {
 }
 
 /// Returns a linear layer of block `layer`.
-pub(super) fn linear<'a>(
+pub(crate) fn linear<'a>(
     image: &Image<'a>,
     weight: TensorKind,
     epilogue: TensorKind,
@@ -92,7 +92,7 @@ pub(super) fn linear<'a>(
 }
 
 /// Returns a requantize of rows.
-pub(super) fn requantize<'a>(tensor: &Tensor<'a>) -> Requantize<'a> {
+pub(crate) fn requantize<'a>(tensor: &Tensor<'a>) -> Requantize<'a> {
     Requantize {
         mantissas: tensor.data(),
         scaling: tensor.scaling(),
@@ -101,7 +101,7 @@ pub(super) fn requantize<'a>(tensor: &Tensor<'a>) -> Requantize<'a> {
 }
 
 /// Returns a LayerNorm of no block.
-pub(super) fn global_norm<'a>(image: &Image<'a>, kind: TensorKind) -> Option<Norm<'a>> {
+pub(crate) fn global_norm<'a>(image: &Image<'a>, kind: TensorKind) -> Option<Norm<'a>> {
     Some(norm(&image.tensor(kind, NO_LAYER)?))
 }
 

@@ -21,6 +21,18 @@ pub enum Buffer {
     Velocity,
     /// Values of the replay buffer.
     Replay,
+    /// What Adam needs beside the velocities.
+    Adam,
+    /// The Cholesky factor of a ridge classifier.
+    Factor,
+    /// Samples of each class, counted.
+    Counts,
+    /// Parameters of a block's tuning, with their gradients and moments.
+    Parameters,
+    /// Scratch of a block's forward and backward.
+    Scratch,
+    /// The block's tensors, as bytes.
+    Block,
 }
 
 /// A number of a [`Schedule`](super::Schedule).
@@ -36,6 +48,12 @@ pub enum ScheduleField {
     Momentum,
     /// Must be finite, at least 0, and less than 1 when multiplied by the learning rate.
     WeightDecay,
+    /// Must be at least 1; 1 for a method that steps at every sample.
+    Batch,
+    /// Must lie in 0..1.
+    LabelSmoothing,
+    /// Must not be 1: that would hold every sample back.
+    HoldBack,
 }
 
 /// Why tuning was refused or given up.
@@ -113,6 +131,9 @@ pub enum TuneError {
     },
     /// A number of the schedule is out of its range.
     Schedule(ScheduleField),
+    /// There is no last block to tune: the model pools the mean of all rows. Or the block's memory starts at
+    /// no multiple of 16, or a rank is out of its range.
+    NoBlock,
     /// A loss, a logit or a parameter stopped being finite. A fit has put the old tail back.
     NotFinite {
         /// Epoch in which it happened.
@@ -132,6 +153,12 @@ impl fmt::Display for Buffer {
             Self::Logits => "logit",
             Self::Velocity => "velocity",
             Self::Replay => "replay",
+            Self::Adam => "Adam",
+            Self::Factor => "Cholesky factor",
+            Self::Counts => "class count",
+            Self::Parameters => "parameter",
+            Self::Scratch => "scratch",
+            Self::Block => "block",
         })
     }
 }
@@ -145,6 +172,9 @@ impl fmt::Display for ScheduleField {
             Self::WeightDecay => {
                 "weight decay must be at least 0, and below 1 when multiplied by the learning rate"
             }
+            Self::Batch => "a batch must have at least 1 sample, and only 1 for this method",
+            Self::LabelSmoothing => "label smoothing must be at least 0 and below 1",
+            Self::HoldBack => "one sample in 1 cannot be held back: none is left to learn from",
         })
     }
 }
@@ -195,6 +225,10 @@ impl fmt::Display for TuneError {
             }
             Self::NoSamples => write!(f, "there is no sample to learn from"),
             Self::SampleMissing { index } => write!(f, "sample {index} could not be read back"),
+            Self::NoBlock => write!(
+                f,
+                "the last block cannot be tuned: the model pools the mean, or its memory or rank do not fit"
+            ),
             Self::Schedule(field) => write!(f, "{field}"),
             Self::NotFinite { epoch, step } => write!(
                 f,

@@ -235,6 +235,27 @@ impl<'m> LinearHead<'m> {
         Ok(())
     }
 
+    /// Returns how many of the classes the origin has.
+    pub(super) fn origin_classes(&self) -> usize {
+        self.origin.classes().min(self.classes)
+    }
+
+    /// Returns an error unless a feature has the head's width and a usable scale, and a label names one
+    /// of its classes.
+    pub(super) fn check(&self, features: &Features<'_>, label: u16) -> Result<(), TuneError> {
+        self.check_label(label)?;
+        check(features, self.d_model)
+    }
+
+    /// Returns an error unless a label names a class.
+    pub(super) fn check_label(&self, label: u16) -> Result<(), TuneError> {
+        let (found, classes) = (label, self.classes);
+        if usize::from(label) >= classes {
+            return Err(TuneError::LabelOutOfRange { found, classes });
+        }
+        Ok(())
+    }
+
     /// Sets a class to the mean of those before it.
     fn set_to_mean(&mut self, class: usize) {
         let factor = if class == 0 { 0.0 } else { 1.0 / class as f32 };

@@ -1,7 +1,7 @@
-//! The interface of a way of tuning, and the schedule of a fit.
+//! The interface of a way of tuning.
 
 use super::head::argmax;
-use super::{Math, ScheduleField, TailError, TuneError};
+use super::{Math, Schedule, TailError, TuneError};
 use crate::model::Features;
 
 /// A way of tuning, as a tail names it.
@@ -9,22 +9,52 @@ use crate::model::Features;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum MethodId {
+    /// [Nearest class mean](super::ncm).
+    Ncm,
+    /// [Ridge classifier](super::ridge).
+    Ridge,
     /// [Softmax regression](super::softmax).
     Softmax,
+    /// [Norms and biases of the last block](super::block::norm_bias).
+    NormBias,
+    /// [Low-rank adapters of the last block](super::block::lora).
+    Lora,
+    /// [The whole last block](super::block::in_place).
+    LastBlock,
 }
 
 impl MethodId {
+    /// All methods, cheapest first.
+    pub const ALL: [Self; 6] = [
+        Self::Ncm,
+        Self::Ridge,
+        Self::Softmax,
+        Self::NormBias,
+        Self::Lora,
+        Self::LastBlock,
+    ];
+
     /// Returns the number under which a tail stores it.
     pub const fn id(self) -> u8 {
         match self {
+            Self::Ncm => 1,
+            Self::Ridge => 2,
             Self::Softmax => 3,
+            Self::NormBias => 4,
+            Self::Lora => 5,
+            Self::LastBlock => 6,
         }
     }
 
     /// Returns the method that has this number.
     pub const fn from_id(id: u8) -> Option<Self> {
         match id {
+            1 => Some(Self::Ncm),
+            2 => Some(Self::Ridge),
             3 => Some(Self::Softmax),
+            4 => Some(Self::NormBias),
+            5 => Some(Self::Lora),
+            6 => Some(Self::LastBlock),
             _ => None,
         }
     }
@@ -32,69 +62,27 @@ impl MethodId {
     /// Returns its name, as on the command line.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Ncm => "ncm",
+            Self::Ridge => "ridge",
             Self::Softmax => "softmax",
+            Self::NormBias => "norm-bias",
+            Self::Lora => "lora",
+            Self::LastBlock => "last-block",
         }
     }
-}
 
-/// How a fit goes about it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Schedule {
-    /// Passes over the samples.
-    pub epochs: u32,
-    /// How far a step goes.
-    pub learning_rate: f32,
-    /// Share of the last step that the next one keeps, in `0..1`.
-    pub momentum: f32,
-    /// Pull of the weights (not the biases) towards 0.
-    pub weight_decay: f32,
-    /// Decides the order of the samples, and whatever else is random.
-    pub seed: u32,
-}
-
-impl Default for Schedule {
-    fn default() -> Self {
-        Self {
-            epochs: 20,
-            learning_rate: 0.01,
-            momentum: 0.9,
-            weight_decay: 0.0,
-            seed: 1,
-        }
-    }
-}
-
-impl Schedule {
-    /// Checks that every number is in its range.
-    ///
-    /// # Errors
-    /// [`TuneError::Schedule`] with the first one that is not.
-    pub fn validate(&self) -> Result<(), TuneError> {
-        let Self {
-            epochs,
-            learning_rate: rate,
-            momentum,
-            weight_decay: decay,
-            seed: _,
-        } = *self;
-        let decay_ok = decay.is_finite() && decay >= 0.0 && rate * decay < 1.0;
-        let ranges = [
-            (epochs >= 1, ScheduleField::Epochs),
-            (rate.is_finite() && rate > 0.0, ScheduleField::LearningRate),
-            ((0.0..1.0).contains(&momentum), ScheduleField::Momentum),
-            (decay_ok, ScheduleField::WeightDecay),
-        ];
-        match ranges.into_iter().find(|(ok, _)| !ok) {
-            Some((_, field)) => Err(TuneError::Schedule(field)),
-            None => Ok(()),
-        }
+    /// Returns whether it learns from the input of the last block ([`latent`](crate::model::latent)), and
+    /// not from the pooled feature.
+    pub const fn below_the_block(self) -> bool {
+        matches!(self, Self::NormBias | Self::Lora | Self::LastBlock)
     }
 }
 
 /// One way of tuning the tail.
 ///
 /// [`Fit`](super::Fit) calls it: `begin_epoch`, then `step` for every sample, then `end_epoch`, and again.
+/// What `features` are depends on the cut: the pooled feature, or a
+/// [latent](crate::model::latent) of the last block.
 pub trait Method {
     /// Returns which method it is.
     fn id(&self) -> MethodId;
@@ -122,14 +110,14 @@ pub trait Method {
     /// A schedule out of range, or one that needs memory that was not lent.
     fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError>;
 
-    /// Learns from one sample, and returns its loss from before. A loss that is not finite changes
-    /// nothing.
+    /// Learns from one sample that counts `weight` times, and returns its loss from before. A loss
+    /// that is not finite changes nothing.
     ///
     /// # Errors
     /// As [`check`](Self::check).
-    fn step(&mut self, features: &Features<'_>, label: u16) -> Result<f32, TuneError>;
+    fn step(&mut self, features: &Features<'_>, label: u16, weight: f32) -> Result<f32, TuneError>;
 
-    /// Ends an epoch: where a method solves for its parameters, if it does so.
+    /// Ends an epoch: what is left of a batch becomes a step; a method in closed form solves.
     ///
     /// # Errors
     /// A system that cannot be solved.
@@ -167,7 +155,8 @@ pub trait Method {
     /// Returns how many bytes [`emit_tail`](Self::emit_tail) writes.
     fn tail_bytes(&self) -> usize;
 
-    /// Writes the tail and returns its length.
+    /// Writes the tail and returns its length. `out` starts at a multiple of 16 where the tail holds
+    /// tensors of a block.
     ///
     /// # Errors
     /// [`TailError::BufferTooSmall`], or what cannot be written.

@@ -1,15 +1,22 @@
 //! Tuning: labelled features become a tail that the store keeps.
 //!
 //! ```text
-//! method      the interface: Method, its numbers in a tail, Schedule
-//! math        exp, ln, square root: one software implementation
+//! method      the interface: Method, its numbers in a tail
+//! schedule    the numbers of a fit; optimizer: from a gradient to a step
+//! math        exp, ln, square root: one software implementation; vector: products, unrolled
 //! origin      where a head starts from and goes back to
 //! head        the f32 head in RAM
-//! softmax     softmax regression with SGD, momentum, weight decay
-//! memory      owners of the buffers of head and softmax
+//! ncm         nearest class mean
+//! ridge       least squares in closed form, streaming
+//! softmax     softmax regression with SGD, momentum or Adam
+//! block       methods below the pooled feature: norms and biases, LoRA, the whole last block
+//! memory      owners of the buffers
 //! replay      the samples that a fit visits
 //! shuffle     in which order
 //! fit         the loop: epochs, one bounded step a sample, and the end of it when a loss diverges
+//! guard       samples held back decide whether a tune stays
+//! reject      unknown inputs, told by confidence and margin
+//! self_label  labels for unlabelled samples, by their distance to labelled ones
 //! tuner       a method and its samples in one
 //! tail        the result as bytes, and back
 //! ```
@@ -22,27 +29,46 @@
 //! operation rounded once in a documented order, so a host and a device that do the same steps hold
 //! the same bits.
 
+pub mod block;
 mod error;
 mod fit;
+mod guard;
 mod head;
 pub mod math;
 mod memory;
 mod method;
+pub mod ncm;
+mod optimizer;
 mod origin;
+pub mod reject;
 mod replay;
+pub mod ridge;
+mod schedule;
+pub mod self_label;
 mod shuffle;
 pub mod softmax;
 pub mod tail;
 mod tuner;
+mod vector;
 
+pub use block::{BlockBuffers, LastBlock, Lora, NormBias};
 pub use error::{Buffer, ScheduleField, TuneError};
 pub use fit::{Fit, Report, Score, evaluate};
+pub use guard::Verdict;
 pub use head::{ClassName, HeadBuffers, LinearHead, NAME_BYTES, argmax};
 pub use math::Math;
-pub use memory::{HeadMemory, MomentumMemory, SoftmaxMemory, momentum_bytes, plain_bytes};
-pub use method::{Method, MethodId, Schedule};
+pub use memory::{
+    AdamMemory, HeadMemory, MomentumMemory, NcmMemory, RidgeMemory, SoftmaxMemory, adam_bytes,
+    momentum_bytes, ncm_bytes, plain_bytes, ridge_bytes,
+};
+pub use method::{Method, MethodId};
+pub use ncm::{Ncm, NcmBuffers, Nearest};
 pub use origin::{FromScratch, HeadOrigin, OriginFn};
+pub use reject::Rejection;
 pub use replay::{Replay, ReplayMemory, Samples};
-pub use softmax::{Softmax, SoftmaxBuffers, Velocity};
+pub use ridge::{Ridge, RidgeBuffers, RidgeOptions};
+pub use schedule::{Decay, Optimizer, Schedule};
+pub use self_label::SelfLabel;
+pub use softmax::{AdamState, Softmax, SoftmaxBuffers, Velocity};
 pub use tail::{Tail, TailError};
 pub use tuner::Tuner;

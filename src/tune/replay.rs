@@ -22,6 +22,11 @@ pub trait Samples {
 
     /// Returns a sample and its label; `None` if it cannot be read.
     fn get(&mut self, index: usize) -> Option<(Features<'_>, u16)>;
+
+    /// Returns a sample's label; `None` if it cannot be read.
+    fn label(&mut self, index: usize) -> Option<u16> {
+        self.get(index).map(|(_, label)| label)
+    }
 }
 
 /// Owns the buffers of a [`Replay`] of up to `N` samples, up to `D` wide.
@@ -158,6 +163,10 @@ impl<'m> Replay<'m> {
 impl Samples for Replay<'_> {
     fn len(&self) -> usize {
         self.len
+    }
+
+    fn label(&mut self, index: usize) -> Option<u16> {
+        self.labels().get(index).copied()
     }
 
     fn get(&mut self, index: usize) -> Option<(Features<'_>, u16)> {

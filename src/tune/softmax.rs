@@ -1,29 +1,34 @@
-//! Softmax regression on the pooled feature: cross-entropy, SGD, one sample a step.
+//! Softmax regression on the pooled feature: cross-entropy, one sample at a time.
 //!
 //! ```text
 //! l = W·x + b                        logits
 //! p = exp(l − max l) / Σ exp(l − max l)
-//! loss = ln Σ exp(l − max l) − (l[y] − max l)
-//! g[c] = p[c] − (1 if c = y)         gradient of the loss by l[c]; by W[c][k] it is g[c]·x[k]
+//! t[c] = (1 − ε)·(1 if c = y) + ε/C  the label, smoothed by ε
+//! loss = ln Σ exp(l − max l) − Σ t[c]·(l[c] − max l)
+//! g[c] = p[c] − t[c]                 gradient of the loss by l[c]; by W[c][k] it is g[c]·x[k]
 //!
 //! plain:     W[c][k] ← W[c][k]·(1 − rate·decay) − (rate·g[c])·x[k]
 //! momentum:  V[c][k] ← momentum·V[c][k] − ((rate·g[c])·x[k] + (rate·decay)·W[c][k])
 //!            W[c][k] ← W[c][k] + V[c][k]
 //! ```
 //!
-//! The same with x = 1 and no decay for the biases. Every product and sum is rounded once, in the
-//! order written (without decay its terms are left out); sums over k and over classes ascend.
+//! The same with x = 1 and no decay for the biases; Adam as in `optimizer`. A sample's weight multiplies
+//! loss and g. With a batch of B samples the g are divided by B and gathered, where there is momentum
+//! in the velocities themselves, and one step is made of them all. Every product and sum is rounded
+//! once, in the order written (without decay or smoothing its terms are left out); sums over k and over
+//! classes ascend.
 //!
-//! RAM beside the [head](super::LinearHead): `4 · (d_model + capacity)` bytes, and with momentum
-//! `4 · capacity · (d_model + 1)` more. For d_model 64 and 16 classes, names included: 5.6 KiB
-//! plain, 9.7 KiB with momentum.
+//! RAM beside the [head](super::LinearHead): `4 · (d_model + capacity)` bytes; with momentum
+//! `4 · capacity · (d_model + 1)` more, for Adam three times that. For d_model 64 and 16 classes, names
+//! included: 5.7 KiB plain, 9.7 KiB with momentum, 17.9 KiB with Adam.
 //!
-//! Instructions of a step on a Cortex-M4 with FPU, d_model 64 and 12 classes, opt-level 3: about
-//! 9,700 plain, 13,200 with momentum; weight decay adds 1 or 2 per weight. Of these, an
-//! exponential takes 67.
+//! Instructions of a step on a Cortex-M4 with FPU, d_model 64 and 12 classes: `tailtune bench` counts
+//! them (`head-step-sgd`, `head-step-momentum`). Of these, an exponential takes 67.
 
 use super::head::{LinearHead, check, dequantize};
 use super::math::{Math, exp, ln};
+use super::optimizer::{Step, adam_step, momentum_step};
+use super::vector::{dot, each, each_moving};
 use super::{Buffer, Method, MethodId, Schedule, TailError, TuneError, tail};
 use crate::model::Features;
 use crate::rows::{rows, rows_mut};
@@ -35,11 +40,14 @@ pub struct SoftmaxBuffers<'m> {
     pub features: &'m mut [f32],
     /// `[capacity of the head]`.
     pub logits: &'m mut [f32],
-    /// What momentum needs; without it only schedules with momentum 0 are accepted.
+    /// What momentum and batches need; without it only schedules with momentum 0 and batches of one
+    /// are accepted.
     pub velocity: Option<Velocity<'m>>,
+    /// What Adam needs beside the velocities, which hold its first moments.
+    pub adam: Option<AdamState<'m>>,
 }
 
-/// The velocities of SGD with momentum.
+/// The velocities of SGD with momentum, or what else stands beside every weight.
 #[derive(Debug)]
 pub struct Velocity<'m> {
     /// `[capacity][d_model]`.
@@ -48,16 +56,40 @@ pub struct Velocity<'m> {
     pub bias: &'m mut [f32],
 }
 
+impl Velocity<'_> {
+    fn fill_zero(&mut self) {
+        self.weights.fill(0.0);
+        self.bias.fill(0.0);
+    }
+
+    fn check(&self, capacity: usize, d_model: usize) -> Result<(), TuneError> {
+        let weights = capacity.saturating_mul(d_model);
+        enough(Buffer::Velocity, self.weights.len(), weights)?;
+        enough(Buffer::Velocity, self.bias.len(), capacity)
+    }
+}
+
+/// What Adam needs beside the velocities.
+#[derive(Debug)]
+pub struct AdamState<'m> {
+    /// The batch's gradient.
+    pub gradient: Velocity<'m>,
+    /// The second moments.
+    pub second: Velocity<'m>,
+}
+
 /// Softmax regression: see the [module](self).
 pub struct Softmax<'m> {
     head: LinearHead<'m>,
     features: &'m mut [f32],
     logits: &'m mut [f32],
     velocity: Option<Velocity<'m>>,
-    math: Math,
-    rate: f32,
-    momentum: f32,
-    decay: f32,
+    adam: Option<AdamState<'m>>,
+    step: Step,
+    smoothing: f32,
+    batch: u32,
+    /// Samples of the batch so far.
+    gathered: u32,
 }
 
 impl<'m> Softmax<'m> {
@@ -75,21 +107,16 @@ impl<'m> Softmax<'m> {
             features,
             logits,
             velocity,
+            adam,
         } = buffers;
-        let enough = |buffer, found, needed| {
-            let error = TuneError::BufferTooSmall {
-                buffer,
-                needed,
-                found,
-            };
-            if found < needed { Err(error) } else { Ok(()) }
-        };
         enough(Buffer::Features, features.len(), d_model)?;
         enough(Buffer::Logits, logits.len(), capacity)?;
-        if let Some(v) = &velocity {
-            let weights = capacity.saturating_mul(d_model);
-            enough(Buffer::Velocity, v.weights.len(), weights)?;
-            enough(Buffer::Velocity, v.bias.len(), capacity)?;
+        if let Some(velocity) = &velocity {
+            velocity.check(capacity, d_model)?;
+        }
+        if let Some(adam) = &adam {
+            adam.gradient.check(capacity, d_model)?;
+            adam.second.check(capacity, d_model)?;
         }
         let features = features.get_mut(..d_model).unwrap_or_default();
         Ok(Self {
@@ -97,10 +124,11 @@ impl<'m> Softmax<'m> {
             features,
             logits,
             velocity,
-            math,
-            rate: 0.0,
-            momentum: 0.0,
-            decay: 0.0,
+            adam,
+            step: Step::new(math),
+            smoothing: 0.0,
+            batch: 1,
+            gathered: 0,
         })
     }
 
@@ -119,24 +147,78 @@ impl<'m> Softmax<'m> {
         self.head
     }
 
-    /// Fills in the real features and the logits.
-    fn forward(&mut self, features: &Features<'_>) -> Result<(), TuneError> {
+    /// Takes the feature as it is.
+    fn take(&mut self, features: &Features<'_>) -> Result<(), TuneError> {
         check(features, self.head.d_model())?;
         for (x, &v) in self.features.iter_mut().zip(features.values) {
             *x = dequantize(v, features.scale, features.zero_point);
         }
+        Ok(())
+    }
+
+    /// Fills in the logits of the feature that was taken.
+    fn forward(&mut self) {
         let rows = rows(self.head.weights, self.head.d_model());
         let rows = rows.zip(self.head.bias.iter()).take(self.head.classes());
         for (logit, (row, bias)) in self.logits.iter_mut().zip(rows) {
             *logit = dot(*bias, row, self.features);
         }
-        Ok(())
     }
 
-    /// Moves the weights against the gradient by the logits, which stands in `self.logits`.
+    /// Lends the place of the real feature, `[d_model]`: what comes from a block that is tuned too.
+    pub(super) fn features_mut(&mut self) -> &mut [f32] {
+        self.features
+    }
+
+    /// Returns the logits of the feature in [`features_mut`](Self::features_mut).
+    pub(super) fn logits_of_features(&mut self) -> &[f32] {
+        self.forward();
+        self.logits.get(..self.head.classes()).unwrap_or(&[])
+    }
+
+    /// Learns from the feature in [`features_mut`](Self::features_mut), and leaves the gradient of the loss
+    /// by it in `by_feature`, `[d_model]`. Returns the loss.
+    pub(super) fn step_features(&mut self, label: u16, weight: f32, by_feature: &mut [f32]) -> f32 {
+        let loss = self.slope(label, weight);
+        by_feature.fill(0.0);
+        if loss.is_finite() {
+            let rows = rows(self.head.weights, self.head.d_model());
+            for (row, &g) in rows.zip(self.logits.iter()).take(self.head.classes()) {
+                super::vector::add_scaled(by_feature, g, row);
+            }
+            self.descend();
+        }
+        loss
+    }
+
+    /// Makes logits, and of them the gradient by the logits; returns the loss.
+    fn slope(&mut self, label: u16, weight: f32) -> f32 {
+        self.forward();
+        let logits = self.logits.get_mut(..self.head.classes());
+        let logits = logits.unwrap_or_default();
+        let loss = cross_entropy(self.step.math, logits, label.into(), self.smoothing);
+        if weight != 1.0 {
+            logits.iter_mut().for_each(|g| *g *= weight);
+        }
+        loss * weight
+    }
+
+    /// Moves the weights against the gradient by the logits, which stands in `self.logits`, or gathers it.
     fn descend(&mut self) {
-        let (rate, momentum, decay) = (self.rate, self.momentum, self.decay);
         let (classes, d_model) = (self.head.classes(), self.head.d_model());
+        if self.batch > 1 || self.step.adam {
+            self.gather(classes, d_model);
+            if self.gathered >= self.batch {
+                self.flush();
+            }
+            return;
+        }
+        let Step {
+            rate,
+            momentum,
+            decay,
+            ..
+        } = self.step;
         let x = &*self.features;
         let rows = rows_mut(self.head.weights, d_model);
         let rows = rows.zip(self.head.bias.iter_mut());
@@ -148,8 +230,7 @@ impl<'m> Softmax<'m> {
                 let pull = rate * decay;
                 for (((row, bias), &g), (v_row, v_bias)) in rows.zip(moving) {
                     let step = rate * g;
-                    *v_bias = momentum * *v_bias - step;
-                    *bias += *v_bias;
+                    momentum_step(bias, v_bias, step, momentum);
                     if decay > 0.0 {
                         update_decayed_momentum(row, v_row, x, step, pull, momentum);
                     } else {
@@ -171,6 +252,68 @@ impl<'m> Softmax<'m> {
             }
         }
     }
+
+    /// Gathers a sample's gradient: Adam's in its place, else `−rate/B · g` in the velocities.
+    fn gather(&mut self, classes: usize, d_model: usize) {
+        let first = self.gathered == 0;
+        self.gathered = self.gathered.saturating_add(1);
+        let share = 1.0 / self.batch as f32;
+        let x = &*self.features;
+        let (moving, factor, keep) = match (&mut self.adam, &mut self.velocity) {
+            (Some(adam), _) if self.step.adam => (&mut adam.gradient, share, 0.0),
+            (_, Some(velocity)) => (velocity, -self.step.rate * share, self.step.momentum),
+            _ => return,
+        };
+        let rows = rows_mut(moving.weights, d_model).zip(moving.bias.iter_mut());
+        for ((row, bias), &g) in rows.zip(self.logits.iter()).take(classes) {
+            let step = factor * g;
+            if first {
+                *bias = keep * *bias + step;
+                each(row, x, |v, x| *v = keep * *v + step * x);
+            } else {
+                *bias += step;
+                each(row, x, |v, x| *v += step * x);
+            }
+        }
+    }
+
+    /// Makes a step of what was gathered.
+    fn flush(&mut self) {
+        if self.gathered == 0 {
+            return;
+        }
+        self.gathered = 0;
+        let classes = self.head.classes();
+        let used = classes * self.head.d_model();
+        let pull = self.step.rate * self.step.decay;
+        let Some(velocity) = &mut self.velocity else {
+            return;
+        };
+        if self.step.adam {
+            let Some(adam) = &mut self.adam else { return };
+            self.step.advance();
+            let weights = self.head.weights.iter_mut().zip(&mut *velocity.weights);
+            let weights = weights.zip(&mut *adam.second.weights);
+            for (((w, m), s), &g) in weights.zip(&*adam.gradient.weights).take(used) {
+                adam_step(&self.step, w, m, s, g, pull);
+            }
+            let biases = self.head.bias.iter_mut().zip(&mut *velocity.bias);
+            let biases = biases.zip(&mut *adam.second.bias);
+            for (((b, m), s), &g) in biases.zip(&*adam.gradient.bias).take(classes) {
+                adam_step(&self.step, b, m, s, g, 0.0);
+            }
+            return;
+        }
+        for (w, v) in self.head.weights.iter_mut().zip(&mut *velocity.weights) {
+            if pull > 0.0 {
+                *v -= pull * *w;
+            }
+            *w += *v;
+        }
+        for (b, v) in self.head.bias.iter_mut().zip(&*velocity.bias) {
+            *b += *v;
+        }
+    }
 }
 
 impl Method for Softmax<'_> {
@@ -179,7 +322,7 @@ impl Method for Softmax<'_> {
     }
 
     fn math(&self) -> Math {
-        self.math
+        self.step.math
     }
 
     fn classes(&self) -> usize {
@@ -187,47 +330,51 @@ impl Method for Softmax<'_> {
     }
 
     fn check(&self, features: &Features<'_>, label: u16) -> Result<(), TuneError> {
-        let classes = self.head.classes();
-        if usize::from(label) >= classes {
-            let found = label;
-            return Err(TuneError::LabelOutOfRange { found, classes });
-        }
-        check(features, self.head.d_model())
+        self.head.check(features, label)
     }
 
     fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
         schedule.validate()?;
-        self.rate = schedule.learning_rate;
-        self.momentum = schedule.momentum;
-        self.decay = schedule.weight_decay;
-        match &mut self.velocity {
-            None if self.momentum > 0.0 => {
-                let (buffer, found) = (Buffer::Velocity, 0);
-                let needed = self.head.capacity() * self.head.d_model();
-                return Err(TuneError::BufferTooSmall {
-                    buffer,
-                    needed,
-                    found,
-                });
+        self.step.begin_epoch(schedule, epoch);
+        (self.batch, self.gathered) = (schedule.batch, 0);
+        self.smoothing = schedule.label_smoothing;
+        let needed = self.head.capacity() * self.head.d_model();
+        let missing = |buffer| TuneError::BufferTooSmall {
+            buffer,
+            needed,
+            found: 0,
+        };
+        let moves = self.step.adam || self.step.momentum > 0.0 || self.batch > 1;
+        if moves && self.velocity.is_none() {
+            return Err(missing(Buffer::Velocity));
+        }
+        if self.step.adam && self.adam.is_none() {
+            return Err(missing(Buffer::Adam));
+        }
+        if epoch == 0 {
+            if let Some(velocity) = &mut self.velocity {
+                velocity.fill_zero();
             }
-            Some(velocity) if epoch == 0 => {
-                velocity.weights.fill(0.0);
-                velocity.bias.fill(0.0);
+            if let Some(adam) = &mut self.adam {
+                adam.second.fill_zero();
             }
-            _ => {}
         }
         Ok(())
     }
 
-    fn step(&mut self, features: &Features<'_>, label: u16) -> Result<f32, TuneError> {
+    fn step(&mut self, features: &Features<'_>, label: u16, weight: f32) -> Result<f32, TuneError> {
         self.check(features, label)?;
-        self.forward(features)?;
-        let logits = self.logits.get_mut(..self.head.classes());
-        let loss = cross_entropy(self.math, logits.unwrap_or_default(), label.into());
+        self.take(features)?;
+        let loss = self.slope(label, weight);
         if loss.is_finite() {
             self.descend();
         }
         Ok(loss)
+    }
+
+    fn end_epoch(&mut self) -> Result<(), TuneError> {
+        self.flush();
+        Ok(())
     }
 
     fn is_finite(&self) -> bool {
@@ -239,7 +386,8 @@ impl Method for Softmax<'_> {
     }
 
     fn logits(&mut self, features: &Features<'_>) -> Result<&[f32], TuneError> {
-        self.forward(features)?;
+        self.take(features)?;
+        self.forward();
         Ok(self.logits.get(..self.head.classes()).unwrap_or(&[]))
     }
 
@@ -248,21 +396,38 @@ impl Method for Softmax<'_> {
     }
 
     fn emit_tail(&self, out: &mut [u8]) -> Result<usize, TailError> {
-        tail::emit_head(&self.head, self.id(), self.math, out)
+        tail::emit_head(&self.head, self.id(), self.step.math, out)
     }
 }
 
+/// Returns an error if a buffer is too small.
+pub(super) fn enough(buffer: Buffer, found: usize, needed: usize) -> Result<(), TuneError> {
+    if found < needed {
+        return Err(TuneError::BufferTooSmall {
+            buffer,
+            needed,
+            found,
+        });
+    }
+    Ok(())
+}
+
 /// Turns logits into the gradient of the loss by them, and returns the loss.
-fn cross_entropy(math: Math, logits: &mut [f32], label: usize) -> f32 {
+fn cross_entropy(math: Math, logits: &mut [f32], label: usize, smoothing: f32) -> f32 {
     // A NaN is passed over here; it comes back through `exp` and makes the loss NaN.
     let greater = |m, &l: &f32| if l > m { l } else { m };
     let greatest = logits.iter().fold(f32::NEG_INFINITY, greater);
+    let spread = smoothing / logits.len().max(1) as f32;
     let mut sum = 0.0;
     let mut of_label = 0.0;
+    let mut of_all = 0.0;
     for (class, logit) in logits.iter_mut().enumerate() {
         let below = *logit - greatest;
         if class == label {
             of_label = below;
+        }
+        if smoothing > 0.0 {
+            of_all += below;
         }
         *logit = exp(math, below);
         sum += *logit;
@@ -271,66 +436,17 @@ fn cross_entropy(math: Math, logits: &mut [f32], label: usize) -> f32 {
     for p in logits.iter_mut() {
         *p *= share;
     }
+    let target = if smoothing > 0.0 {
+        logits.iter_mut().for_each(|p| *p -= spread);
+        of_label = (1.0 - smoothing) * of_label + spread * of_all;
+        1.0 - smoothing
+    } else {
+        1.0
+    };
     if let Some(p) = logits.get_mut(label) {
-        *p -= 1.0;
+        *p -= target;
     }
     ln(math, sum) - of_label
-}
-
-/// Elements that one turn of the inner loops handles.
-const UNROLL: usize = 8;
-
-/// Returns `bias + Σ row[k] · x[k]`, in ascending order.
-#[inline]
-fn dot(bias: f32, row: &[f32], x: &[f32]) -> f32 {
-    let (rows, row_rest) = row.as_chunks::<UNROLL>();
-    let (xs, x_rest) = x.as_chunks::<UNROLL>();
-    let mut sum = bias;
-    for (row, x) in rows.iter().zip(xs) {
-        for (w, x) in row.iter().zip(x) {
-            sum += w * x;
-        }
-    }
-    for (w, x) in row_rest.iter().zip(x_rest) {
-        sum += w * x;
-    }
-    sum
-}
-
-/// Calls `f(w, x)` for every weight of a row and its feature.
-#[inline(always)]
-fn each(row: &mut [f32], x: &[f32], f: impl Fn(&mut f32, f32)) {
-    let (rows, row_rest) = row.as_chunks_mut::<UNROLL>();
-    let (xs, x_rest) = x.as_chunks::<UNROLL>();
-    for (row, x) in rows.iter_mut().zip(xs) {
-        for (w, &x) in row.iter_mut().zip(x) {
-            f(w, x);
-        }
-    }
-    for (w, &x) in row_rest.iter_mut().zip(x_rest) {
-        f(w, x);
-    }
-}
-
-/// Calls `f(w, v, x)` for every weight of a row, its velocity and its feature.
-#[inline(always)]
-fn each_moving(
-    row: &mut [f32],
-    velocity: &mut [f32],
-    x: &[f32],
-    f: impl Fn(&mut f32, &mut f32, f32),
-) {
-    let (rows, row_rest) = row.as_chunks_mut::<UNROLL>();
-    let (vs, v_rest) = velocity.as_chunks_mut::<UNROLL>();
-    let (xs, x_rest) = x.as_chunks::<UNROLL>();
-    for ((row, v), x) in rows.iter_mut().zip(vs).zip(xs) {
-        for ((w, v), &x) in row.iter_mut().zip(v).zip(x) {
-            f(w, v, x);
-        }
-    }
-    for ((w, v), &x) in row_rest.iter_mut().zip(v_rest).zip(x_rest) {
-        f(w, v, x);
-    }
 }
 
 fn update(row: &mut [f32], x: &[f32], step: f32) {
@@ -342,10 +458,7 @@ fn update_decayed(row: &mut [f32], x: &[f32], step: f32, keep: f32) {
 }
 
 fn update_momentum(row: &mut [f32], v: &mut [f32], x: &[f32], step: f32, momentum: f32) {
-    each_moving(row, v, x, |w, v, x| {
-        *v = momentum * *v - step * x;
-        *w += *v;
-    });
+    each_moving(row, v, x, |w, v, x| momentum_step(w, v, step * x, momentum));
 }
 
 fn update_decayed_momentum(
@@ -357,7 +470,6 @@ fn update_decayed_momentum(
     momentum: f32,
 ) {
     each_moving(row, v, x, |w, v, x| {
-        *v = momentum * *v - (step * x + pull * *w);
-        *w += *v;
+        momentum_step(w, v, step * x + pull * *w, momentum)
     });
 }

@@ -107,6 +107,7 @@ pub fn adapt(
         features: &mut features,
         logits: &mut logits,
         velocity: Some(velocity),
+        adam: None,
     };
     let method = Softmax::new(head, buffers, Math::Exact)?;
     let mut tuner = Tuner::new(method, Replay::new(&mut values, &mut labels, d)?);

@@ -271,7 +271,7 @@ fn head_steps(
         };
         method.begin_epoch(&schedule, 0).map_err(|_| refused)?;
         let start = meter.executed();
-        let step = method.step(features, 1);
+        let step = method.step(features, 1, 1.0);
         let spent = meter.executed().wrapping_sub(start);
         step.map_err(|_| refused)?;
         meter.report(case, spent, work);

@@ -110,6 +110,7 @@ impl Job {
                 momentum: h.momentum.get(),
                 weight_decay: h.weight_decay.get(),
                 seed: h.seed.get(),
+                ..Schedule::default()
             },
         })
     }

@@ -226,13 +226,7 @@ impl<const A: usize, const I: usize, const D: usize, const C: usize, const N: us
             let head = LinearHead::new(self.head.buffers(), &tail)?;
             let mut method = Softmax::new(head, self.momentum.buffers(), tail.math())?;
             let right_after = evaluate(&mut method, &mut test)?.right;
-            let none = Report {
-                epochs: 0,
-                steps: 0,
-                first_loss: 0.0,
-                last_loss: 0.0,
-            };
-            let outcome = outcome(&job, right_before, right_after, &none, &saved);
+            let outcome = outcome(&job, right_before, right_after, &Report::NONE, &saved);
             return finish(samples.platform, &outcome, bytes);
         }
         samples.collect(0, job.train, "train", &mut train, &image_head)?;

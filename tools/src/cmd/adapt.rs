@@ -88,6 +88,7 @@ impl Adapt {
             momentum: self.momentum,
             weight_decay: self.weight_decay,
             seed: self.seed,
+            ..Schedule::default()
         };
         schedule.validate().map_err(wrong_call)?;
         let int8 = Int8Model::read(&self.image)?;

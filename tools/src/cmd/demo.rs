@@ -95,6 +95,7 @@ impl Demo {
             momentum: 0.9,
             weight_decay: 0.001,
             seed: self.seed,
+            ..Schedule::default()
         };
         eprintln!(
             "[4/6] on the device: learn {} new words from {} recordings, save",

@@ -138,6 +138,7 @@ pub fn adapt(
             steps: o.steps.get(),
             first_loss: o.first_loss.get(),
             last_loss: o.last_loss.get(),
+            guard: None,
         },
         tail,
     })

@@ -1,0 +1,453 @@
+//! Low-rank adapters of chosen projections of the last block (Hu et al., arXiv 2106.09685).
+//!
+//! ```text
+//! y = W·x + b + (α/r)·B·(A·x)        A [r, in] from small random numbers, B [out, r] from 0
+//! ```
+//!
+//! W stays int8 in flash while A and B are trained in f32; at the end `W + (α/r)·B·A` is rounded to int8 on
+//! W's own scales, clipped to ±127, and the biases follow. What rounding costs is [reported](MergeReport): an
+//! update below half a unit everywhere would vanish.
+//!
+//! RAM beside the head: `4 · r · Σ(in + out) · (2 to 4)` bytes for parameters, gradient and the optimizer's
+//! one or two moments, and the scratch. Queries and values of d_model 64 at rank 4, with momentum: 12 KiB.
+//! Multiply-accumulates of a step: as `norm-bias`, and `6 · r · Σ(in + out)`.
+
+use super::affine::{pair_of, set_pair};
+use super::flat::Flat;
+use super::method::{BlockBuffers, BlockMethod, BlockOptions, Part};
+use super::product::{Scaled, Weights};
+use super::view::{BlockView, Projection};
+use crate::image::{Image, ModelConfig, TensorSpec, copy_patch, patch_bytes, patch_tensor_mut};
+use crate::kernels::Linear;
+use crate::tune::softmax::Softmax;
+use crate::tune::{Method, MethodId, Schedule, TailError, TuneError};
+use core::ops::Range;
+
+/// The largest rank.
+pub const MAX_RANK: usize = 32;
+
+/// A set of projections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Projections(u8);
+
+impl Projections {
+    /// Queries and values: the paper's choice.
+    pub const QUERY_VALUE: Self = Self::NONE.with(Projection::Query).with(Projection::Value);
+    /// All six.
+    pub const ALL: Self = Self(0b11_1111);
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Returns the set with one more.
+    pub const fn with(self, projection: Projection) -> Self {
+        Self(self.0 | 1 << projection as u8)
+    }
+
+    /// Returns whether a projection is in the set.
+    pub const fn has(self, projection: Projection) -> bool {
+        self.0 >> projection as u8 & 1 == 1
+    }
+}
+
+/// What is adapted, and how.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct LoraOptions {
+    /// Which projections.
+    pub projections: Projections,
+    /// The rank r, 1 to [`MAX_RANK`].
+    pub rank: usize,
+    /// α: the update is `α/r · B·A`.
+    pub alpha: f32,
+    /// Decides A's first numbers.
+    pub seed: u32,
+    /// Learning rate and rounding.
+    pub block: BlockOptions,
+}
+
+impl Default for LoraOptions {
+    fn default() -> Self {
+        Self {
+            projections: Projections::QUERY_VALUE,
+            rank: 4,
+            alpha: 8.0,
+            seed: 1,
+            block: BlockOptions::default(),
+        }
+    }
+}
+
+/// Returns the number of parameters.
+pub fn lora_len(config: &ModelConfig, options: &LoraOptions) -> usize {
+    let (d, ff) = (usize::from(config.d_model), usize::from(config.d_ff));
+    let sides = Projection::ALL.iter().map(|p| match p {
+        _ if !options.projections.has(*p) => 0,
+        Projection::Ff1 | Projection::Ff2 => d + ff,
+        _ => 2 * d,
+    });
+    options.rank * sides.sum::<usize>()
+}
+
+/// What merging adapters into int8 weights cost.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct MergeReport {
+    /// Root mean square of what rounding changed, by the root mean square of the update; 0 without an
+    /// update.
+    pub error: f32,
+    /// Weights that did not fit ±127.
+    pub clipped: u32,
+}
+
+/// The image's weights and adapters beside them.
+pub struct Adapted<'m> {
+    view: BlockView<'m>,
+    flat: Flat<'m>,
+    projections: Projections,
+    rank: usize,
+    factor: f32,
+    seed: u32,
+}
+
+impl Adapted<'_> {
+    /// Returns where A and B of a projection lie, and how wide its input is.
+    fn places(&self, projection: Projection) -> Option<(Range<usize>, Range<usize>, usize)> {
+        if !self.projections.has(projection) {
+            return None;
+        }
+        let mut start = 0;
+        for p in Projection::ALL {
+            let (rows, columns) = self.view.shape(p);
+            let (a, b) = (self.rank * columns, rows * self.rank);
+            if p == projection {
+                return Some((start..start + a, start + a..start + a + b, columns));
+            }
+            if self.projections.has(p) {
+                start += a + b;
+            }
+        }
+        None
+    }
+
+    fn adapter(&self, projection: Projection) -> Option<(&[f32], &[f32], usize)> {
+        let (a, b, columns) = self.places(projection)?;
+        Some((self.flat.values.get(a)?, self.flat.values.get(b)?, columns))
+    }
+
+    /// Sets A to uniform numbers of deviation 1/√in, B to 0.
+    fn reset(&mut self) {
+        self.flat.values.fill(0.0);
+        let mut state = self.seed;
+        for projection in Projection::ALL {
+            let Some((a, _, columns)) = self.places(projection) else {
+                continue;
+            };
+            let bound = libm::sqrtf(3.0 / columns as f32);
+            for w in self.flat.values.get_mut(a).unwrap_or_default() {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let uniform = (state >> 8) as f32 * (2.0 / 16_777_216.0) - 1.0;
+                *w = bound * uniform;
+            }
+        }
+    }
+}
+
+/// Returns `B[c]·A[·][k]` summed over the rank.
+fn update(a: &[f32], b: &[f32], columns: usize, k: usize) -> f32 {
+    let column = a.iter().skip(k).step_by(columns.max(1));
+    b.iter().zip(column).fold(0.0, |sum, (b, a)| sum + b * a)
+}
+
+impl Weights for Adapted<'_> {
+    fn linear(&self, projection: Projection) -> Linear<'_> {
+        self.view.linear(projection)
+    }
+
+    fn adapt(&self, projection: Projection, channels: Range<usize>, x: Scaled<'_>, y: &mut [f32]) {
+        let Some((a, b, columns)) = self.adapter(projection) else {
+            return;
+        };
+        let mut inner = [0.0; MAX_RANK];
+        for (z, row) in inner.iter_mut().zip(crate::rows::rows(a, columns)) {
+            let products = row.iter().zip(x.reals());
+            *z = products.fold(0.0, |sum, (a, x)| sum + a * x) * self.factor;
+        }
+        let rows = crate::rows::rows(b, self.rank).skip(channels.start);
+        for (y, row) in y.iter_mut().take(channels.len()).zip(rows) {
+            *y += row.iter().zip(&inner).fold(0.0, |sum, (b, z)| sum + b * z);
+        }
+    }
+
+    fn adapt_back(
+        &self,
+        projection: Projection,
+        channels: Range<usize>,
+        dy: &[f32],
+        dx: &mut [f32],
+    ) {
+        let Some((a, b, columns)) = self.adapter(projection) else {
+            return;
+        };
+        let inner = back(b, self.rank, channels, dy, self.factor);
+        for (z, row) in inner.iter().zip(crate::rows::rows(a, columns)) {
+            dx.iter_mut().zip(row).for_each(|(dx, a)| *dx += z * a);
+        }
+    }
+
+    fn gradient(
+        &mut self,
+        projection: Projection,
+        channels: Range<usize>,
+        dy: &[f32],
+        x: Scaled<'_>,
+    ) {
+        let Some((a_place, b_place, columns)) = self.places(projection) else {
+            return;
+        };
+        let Some((a, b, _)) = self.adapter(projection) else {
+            return;
+        };
+        let mut inner = [0.0; MAX_RANK];
+        for (z, row) in inner.iter_mut().zip(crate::rows::rows(a, columns)) {
+            let products = row.iter().zip(x.reals());
+            *z = products.fold(0.0, |sum, (a, x)| sum + a * x) * self.factor;
+        }
+        let outer = back(b, self.rank, channels.clone(), dy, self.factor);
+        let by_a = self.flat.gradient.get_mut(a_place).unwrap_or_default();
+        for (row, z) in crate::rows::rows_mut(by_a, columns).zip(&outer) {
+            row.iter_mut().zip(x.reals()).for_each(|(g, x)| *g += z * x);
+        }
+        let by_b = self.flat.gradient.get_mut(b_place).unwrap_or_default();
+        let rows = crate::rows::rows_mut(by_b, self.rank).skip(channels.start);
+        for (row, dy) in rows.zip(dy).take(channels.len()) {
+            row.iter_mut().zip(&inner).for_each(|(g, z)| *g += dy * z);
+        }
+    }
+}
+
+/// Returns `factor · Bᵀ·dy` of some channels.
+fn back(
+    b: &[f32],
+    rank: usize,
+    channels: Range<usize>,
+    dy: &[f32],
+    factor: f32,
+) -> [f32; MAX_RANK] {
+    let mut inner = [0.0; MAX_RANK];
+    let rows = crate::rows::rows(b, rank).skip(channels.start);
+    for (row, dy) in rows.zip(dy).take(channels.len()) {
+        let dy = factor * dy;
+        inner.iter_mut().zip(row).for_each(|(z, b)| *z += dy * b);
+    }
+    inner
+}
+
+/// What `lora` trains.
+pub struct LoraPart<'m>(Adapted<'m>);
+
+/// Trains adapters of the last block, and the head: see the [module](self).
+pub type Lora<'m> = BlockMethod<'m, LoraPart<'m>>;
+
+impl<'m> Lora<'m> {
+    /// Returns the method over an image (a [patched](Image::patched) one, to go on from a tail) and a
+    /// head.
+    ///
+    /// # Errors
+    /// [`TuneError::BufferTooSmall`]; [`TuneError::NoBlock`] for a model that pools the mean, or a rank out
+    /// of its range.
+    pub fn new(
+        image: &Image<'m>,
+        head: Softmax<'m>,
+        buffers: BlockBuffers<'m>,
+        options: LoraOptions,
+    ) -> Result<Self, TuneError> {
+        let view = BlockView::new(image).ok_or(TuneError::NoBlock)?;
+        if !(1..=MAX_RANK).contains(&options.rank) {
+            return Err(TuneError::NoBlock);
+        }
+        let len = lora_len(image.config(), &options);
+        let flat = Flat::new(
+            buffers.parameters,
+            len,
+            head.math(),
+            options.block.rate,
+            true,
+        )?;
+        let mut adapted = Adapted {
+            view,
+            flat,
+            projections: options.projections,
+            rank: options.rank,
+            factor: options.alpha / options.rank as f32,
+            seed: options.seed,
+        };
+        adapted.reset();
+        let part = LoraPart(adapted);
+        let rounding = options.block.rounding;
+        Self::with_part(image, view, head, buffers.scratch, rounding, part)
+    }
+
+    /// Returns what merging costs, as things stand.
+    pub fn merge_report(&self) -> MergeReport {
+        let mut total = Totals::default();
+        let adapted = &self.part.0;
+        for projection in Projection::ALL {
+            let linear = self.view.linear(projection);
+            let scales = self.view.scales(projection);
+            let Some((a, b, columns)) = adapted.adapter(projection) else {
+                continue;
+            };
+            let rows = crate::rows::rows(b, adapted.rank).zip(linear.epilogue);
+            for (channel, (b, &epilogue)) in rows.enumerate() {
+                let scale = scales.weight(epilogue);
+                for k in 0..columns {
+                    let w = update(a, b, columns, k) * adapted.factor;
+                    let old = linear.weight(channel, k);
+                    total.merge(old, w, scale);
+                }
+            }
+        }
+        total.report()
+    }
+
+    /// Returns the parameters and their gradient, to be read or set in checks: A and B of each chosen
+    /// projection.
+    pub fn parameters_mut(&mut self) -> (&mut [f32], &mut [f32]) {
+        (self.part.0.flat.values, self.part.0.flat.gradient)
+    }
+}
+
+/// What merging has changed so far.
+#[derive(Default)]
+struct Totals {
+    update: f32,
+    error: f32,
+    clipped: u32,
+}
+
+impl Totals {
+    /// Returns a weight with its update.
+    fn merge(&mut self, old: i8, update: f32, scale: f32) -> i8 {
+        if scale <= 0.0 {
+            return old;
+        }
+        let wanted = f32::from(old) + update / scale;
+        let rounded = libm::rintf(wanted);
+        let new = rounded.clamp(-127.0, 127.0);
+        self.clipped += u32::from(new != rounded);
+        let missed = (new - wanted) * scale;
+        self.update += update * update;
+        self.error += missed * missed;
+        new as i8
+    }
+
+    fn report(&self) -> MergeReport {
+        let error = if self.update > 0.0 {
+            libm::sqrtf(self.error / self.update)
+        } else {
+            0.0
+        };
+        MergeReport {
+            error,
+            clipped: self.clipped,
+        }
+    }
+}
+
+fn is_chosen(adapted: &Adapted<'_>, image: &Image<'_>, spec: &TensorSpec) -> bool {
+    let of = |p: &Projection| {
+        let (weight, epilogue) = p.kinds();
+        adapted.projections.has(*p) && (spec.kind == weight || spec.kind == epilogue)
+    };
+    spec.layer == adapted.view.layer && Projection::ALL.iter().any(of)
+        || image.is_patched(spec.kind, spec.layer)
+}
+
+impl<'m> Part<'m> for LoraPart<'m> {
+    type Weights = Adapted<'m>;
+    const ID: MethodId = MethodId::Lora;
+
+    fn view(&self) -> (&Self::Weights, &[f32]) {
+        (&self.0, &[])
+    }
+
+    fn split(&mut self) -> (&mut Self::Weights, &[f32], &mut [f32]) {
+        (&mut self.0, &[], &mut [])
+    }
+
+    fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
+        self.0.flat.begin_epoch(schedule, epoch)
+    }
+
+    fn sample_done(&mut self) {
+        self.0.flat.sample_done();
+    }
+
+    fn end_epoch(&mut self) {
+        self.0.flat.flush();
+    }
+
+    fn is_finite(&self) -> bool {
+        self.0.flat.is_finite()
+    }
+
+    fn restore(&mut self, _image: &Image<'m>) {
+        self.0.reset();
+    }
+
+    fn patch_bytes(&self, image: &Image<'m>, _view: &BlockView<'m>) -> usize {
+        patch_bytes(image, |spec| is_chosen(&self.0, image, spec))
+    }
+
+    fn write_patch(
+        &self,
+        image: &Image<'m>,
+        view: &BlockView<'m>,
+        out: &mut [u8],
+    ) -> Result<(), TailError> {
+        let adapted = &self.0;
+        copy_patch(image, |spec| is_chosen(adapted, image, spec), out)
+            .map_err(|_| TailError::Block)?;
+        let mut total = Totals::default();
+        for projection in Projection::ALL {
+            let Some((a, b, columns)) = adapted.adapter(projection) else {
+                continue;
+            };
+            let linear = view.linear(projection);
+            let scales = view.scales(projection);
+            let (weight, epilogue) = projection.kinds();
+            let count = linear.epilogue.len();
+            for channel in 0..count {
+                let b = b.get(channel * adapted.rank..).unwrap_or(&[]);
+                let b = b.get(..adapted.rank).unwrap_or(&[]);
+                let pair = linear.epilogue.get(channel).copied().unwrap_or([0; 2]);
+                let scale = scales.weight(pair);
+                let even = channel & !1;
+                let (start, stride) = match even + 1 < count {
+                    true => (even * columns + (channel & 1), 2),
+                    false => (channel * columns, 1),
+                };
+                let tensor = patch_tensor_mut(out, weight, view.layer);
+                let (_, data) = tensor.ok_or(TailError::Block)?;
+                let own = data.get_mut(start..).unwrap_or_default();
+                let mut moved = 0;
+                for (k, w) in own.iter_mut().step_by(stride).take(columns).enumerate() {
+                    let old = w.cast_signed();
+                    let delta = update(a, b, columns, k) * adapted.factor;
+                    let new = total.merge(old, delta, scale);
+                    moved += i32::from(new) - i32::from(old);
+                    *w = new.cast_unsigned();
+                }
+                let tensor = patch_tensor_mut(out, epilogue, view.layer);
+                let (_, data) = tensor.ok_or(TailError::Block)?;
+                if let Some(place) = data.as_chunks_mut::<8>().0.get_mut(channel) {
+                    let [bias, mantissa] = pair_of(place);
+                    let folded = (scales.input.zero as i32).wrapping_mul(moved);
+                    set_pair(place, [bias.wrapping_sub(folded), mantissa]);
+                }
+            }
+        }
+        Ok(())
+    }
+}

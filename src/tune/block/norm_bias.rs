@@ -1,0 +1,122 @@
+//! Norms and biases of the last block (as BitFit, Zaken et al., arXiv 2106.10199, with the norms' gains):
+//! its few parameters that act on whole channels.
+//!
+//! RAM beside the head: `4 · affine_len · (2 to 4)` bytes for parameters, gradient, and the optimizer's one
+//! or two moments, and the scratch, `4 · scratch_len`. KWT-1, with momentum: 9.0 and 9.9 KiB.
+//! Multiply-accumulates of a step: about `2 · (8·d² + 4·d·d_ff + 6·heads·seq_len·d)`.
+
+use super::affine::{Affine, Places, affine_len, is_affine, merge, reset};
+use super::flat::Flat;
+use super::method::{BlockBuffers, BlockMethod, BlockOptions, Part};
+use super::product::Weights;
+use super::view::{BlockView, Projection};
+use crate::image::{Image, TensorSpec, copy_patch, patch_bytes};
+use crate::kernels::Linear;
+use crate::tune::softmax::Softmax;
+use crate::tune::{Method, MethodId, Schedule, TailError, TuneError};
+
+/// The image's weights, as they are.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageWeights<'a>(pub BlockView<'a>);
+
+impl Weights for ImageWeights<'_> {
+    fn linear(&self, projection: Projection) -> Linear<'_> {
+        self.0.linear(projection)
+    }
+}
+
+/// What `norm-bias` trains.
+pub struct NormBiasPart<'m> {
+    weights: ImageWeights<'m>,
+    flat: Flat<'m>,
+    places: Places,
+}
+
+/// Trains norms and biases of the last block, and the head: see the [module](self).
+pub type NormBias<'m> = BlockMethod<'m, NormBiasPart<'m>>;
+
+impl<'m> NormBias<'m> {
+    /// Returns the method over an image (a [patched](Image::patched) one, to go on from a tail) and a
+    /// head.
+    ///
+    /// # Errors
+    /// [`TuneError::BufferTooSmall`]; [`TuneError::NoBlock`] for a model that pools the mean.
+    pub fn new(
+        image: &Image<'m>,
+        head: Softmax<'m>,
+        buffers: BlockBuffers<'m>,
+        options: BlockOptions,
+    ) -> Result<Self, TuneError> {
+        let view = BlockView::new(image).ok_or(TuneError::NoBlock)?;
+        let places = Places::new(&view);
+        let len = affine_len(image.config());
+        let flat = Flat::new(buffers.parameters, len, head.math(), options.rate, false)?;
+        reset(&places, flat.values);
+        let part = NormBiasPart {
+            weights: ImageWeights(view),
+            flat,
+            places,
+        };
+        Self::with_part(image, view, head, buffers.scratch, options.rounding, part)
+    }
+
+    /// Returns the parameters, in the order that [`affine`](super) documents, to be read or set in checks.
+    pub fn parameters_mut(&mut self) -> (&mut [f32], &mut [f32]) {
+        (self.part.flat.values, self.part.flat.gradient)
+    }
+}
+
+fn chosen<'c>(image: &'c Image<'_>, view: &'c BlockView<'_>) -> impl Fn(&TensorSpec) -> bool + 'c {
+    |spec| is_affine(view, spec.kind, spec.layer) || image.is_patched(spec.kind, spec.layer)
+}
+
+impl<'m> Part<'m> for NormBiasPart<'m> {
+    type Weights = ImageWeights<'m>;
+    const ID: MethodId = MethodId::NormBias;
+
+    fn view(&self) -> (&Self::Weights, &[f32]) {
+        (&self.weights, self.flat.values)
+    }
+
+    fn split(&mut self) -> (&mut Self::Weights, &[f32], &mut [f32]) {
+        (&mut self.weights, self.flat.values, self.flat.gradient)
+    }
+
+    fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
+        self.flat.begin_epoch(schedule, epoch)
+    }
+
+    fn sample_done(&mut self) {
+        self.flat.sample_done();
+    }
+
+    fn end_epoch(&mut self) {
+        self.flat.flush();
+    }
+
+    fn is_finite(&self) -> bool {
+        self.flat.is_finite()
+    }
+
+    fn restore(&mut self, _image: &Image<'m>) {
+        reset(&self.places, self.flat.values);
+    }
+
+    fn patch_bytes(&self, image: &Image<'m>, view: &BlockView<'m>) -> usize {
+        patch_bytes(image, chosen(image, view))
+    }
+
+    fn write_patch(
+        &self,
+        image: &Image<'m>,
+        view: &BlockView<'m>,
+        out: &mut [u8],
+    ) -> Result<(), TailError> {
+        copy_patch(image, chosen(image, view), out).map_err(|_| TailError::Block)?;
+        let affine = Affine {
+            places: self.places,
+            values: self.flat.values,
+        };
+        merge(view, &affine, out).ok_or(TailError::Block)
+    }
+}

@@ -1,0 +1,614 @@
+//! Tuning below the pooled feature, on blocks of many shapes: latents, gradients, tails.
+
+use tailtune::image::{
+    Activation, Image, InputKind, ModelConfig, NO_LAYER, NormOrder, Pooling, TensorKind,
+    patch_range, patch_tensor_mut,
+};
+use tailtune::model::latent::latent_bytes;
+use tailtune::model::{Encoder, Features, Head, Input, arena_bytes};
+use tailtune::tune::block::{
+    BlockBuffers, BlockOptions, FlatBuffers, LoraOptions, Projections, Rounding, affine_len,
+    block_bytes, lora_len, scratch_len,
+};
+use tailtune::tune::{
+    FromScratch, HeadBuffers, LastBlock, LinearHead, Lora, Math, Method, MethodId, NormBias,
+    Schedule, Softmax, SoftmaxBuffers, Tail, Velocity,
+};
+use tailtune_tools::image_writer::AlignedBytes;
+use tailtune_tools::int8::{Int8Input, Int8Model};
+use tailtune_tools::synthetic::{self, Random};
+
+const CLASSES: usize = 3;
+
+fn config(shape: (u16, u16, u16, u16), post: bool, relu: bool, final_norm: bool) -> ModelConfig {
+    let (seq_len, d_model, n_heads, d_ff) = shape;
+    ModelConfig {
+        n_layers: 2,
+        d_model,
+        n_heads,
+        d_ff,
+        seq_len,
+        n_classes: 4,
+        input: InputKind::Frames {
+            n_frames: seq_len - 1,
+            n_features: 6,
+        },
+        norm: if post {
+            NormOrder::Post
+        } else {
+            NormOrder::Pre
+        },
+        activation: if relu {
+            Activation::Relu
+        } else {
+            Activation::Gelu
+        },
+        pooling: Pooling::ClassToken,
+        class_token: true,
+        embed_norm: false,
+        final_norm,
+    }
+}
+
+/// Heads of odd width, odd widths, one token beside the class token.
+fn configs() -> Vec<ModelConfig> {
+    vec![
+        config((7, 16, 2, 24), false, false, true),
+        config((9, 12, 3, 17), true, false, false),
+        config((6, 9, 3, 10), false, true, false),
+        config((5, 8, 1, 16), true, true, false),
+        config((2, 10, 2, 7), false, false, true),
+    ]
+}
+
+fn model(config: &ModelConfig, seed: u64) -> Int8Model {
+    let float = synthetic::model(config, seed);
+    let quantized = synthetic::quantized(&float, 40, seed + 1).unwrap();
+    Int8Model::new(quantized.writer.finish().unwrap()).unwrap()
+}
+
+/// Latents of random inputs, and what the integer runtime makes of those.
+fn latents(int8: &Int8Model, n: usize, seed: u64) -> Vec<(Vec<i8>, Vec<i8>)> {
+    let r = &mut Random::new(seed);
+    let config = int8.config();
+    let image = int8.image();
+    let inputs: Vec<_> = (0..n)
+        .map(|i| {
+            let len = config.max_input_len()
+                - if i % 3 == 2 {
+                    (i / 3) % config.max_input_len()
+                } else {
+                    0
+                };
+            synthetic::input(&config, len, r)
+        })
+        .collect();
+    let inputs = int8.prepare(&inputs).unwrap();
+    let mut arena = vec![0u64; arena_bytes(&config).div_ceil(8)];
+    let arena = zerocopy::IntoBytes::as_mut_bytes(arena.as_mut_slice());
+    let mut encoder = Encoder::new(&image, arena).unwrap();
+    inputs
+        .iter()
+        .map(|input| {
+            let Int8Input::Frames(frames) = input else {
+                panic!()
+            };
+            let mut latent = vec![0; latent_bytes(&config)];
+            encoder.latent(Input::Frames(frames), &mut latent).unwrap();
+            let whole = encoder
+                .forward(Input::Frames(frames))
+                .unwrap()
+                .values
+                .to_vec();
+            let of_latent = encoder.forward_latent(&latent).unwrap().values.to_vec();
+            assert_eq!(whole, of_latent, "the runtime over a latent");
+            (latent, whole)
+        })
+        .collect()
+}
+
+fn grid(image: &Image<'_>) -> (f32, i8) {
+    let mut arena = vec![0u64; arena_bytes(image.config()).div_ceil(8)];
+    let arena = zerocopy::IntoBytes::as_mut_bytes(arena.as_mut_slice());
+    let mut encoder = Encoder::new(image, arena).unwrap();
+    let (_, n) = image.config().input.frames().unwrap();
+    let mut latent = vec![0; latent_bytes(image.config())];
+    let features = encoder
+        .latent(Input::Frames(&vec![0; n]), &mut latent)
+        .unwrap();
+    (features.scale, features.zero_point)
+}
+
+/// All memory of a method, leaked: a test's.
+fn leak<T: Clone>(value: T, len: usize) -> &'static mut [T] {
+    vec![value; len].leak()
+}
+
+fn head(d: usize) -> Softmax<'static> {
+    let origin: &'static FromScratch = Box::leak(Box::new(FromScratch { d_model: d }));
+    let names = (0..CLASSES)
+        .map(|_| tailtune::tune::ClassName::EMPTY)
+        .collect::<Vec<_>>();
+    let buffers = HeadBuffers {
+        weights: leak(0.0, CLASSES * d),
+        bias: leak(0.0, CLASSES),
+        names: names.leak(),
+    };
+    let mut head = LinearHead::new(buffers, origin).unwrap();
+    for name in ["a", "b", "c"] {
+        head.add_class(name).unwrap();
+    }
+    let buffers = SoftmaxBuffers {
+        features: leak(0.0, d),
+        logits: leak(0.0, CLASSES),
+        velocity: Some(Velocity {
+            weights: leak(0.0, CLASSES * d),
+            bias: leak(0.0, CLASSES),
+        }),
+        adam: None,
+    };
+    Softmax::new(head, buffers, Math::Exact).unwrap()
+}
+
+fn buffers(config: &ModelConfig, len: usize) -> BlockBuffers<'static> {
+    BlockBuffers {
+        scratch: leak(0.0, scratch_len(config)),
+        parameters: FlatBuffers {
+            values: leak(0.0, len),
+            gradient: leak(0.0, len),
+            first: leak(0.0, len),
+            second: leak(0.0, len),
+        },
+    }
+}
+
+fn options(rounding: Rounding) -> BlockOptions {
+    BlockOptions {
+        rate: 1.0,
+        rounding,
+    }
+}
+
+/// A head that is not zero: a few steps on the features.
+fn warm<M: Method>(method: &mut M, samples: &[(Vec<i8>, Vec<i8>)], (scale, zero_point): (f32, i8)) {
+    let schedule = Schedule {
+        epochs: 1,
+        learning_rate: 0.05,
+        momentum: 0.0,
+        ..Schedule::default()
+    };
+    method.begin_epoch(&schedule, 0).unwrap();
+    for (i, (latent, _)) in samples.iter().enumerate() {
+        let features = Features {
+            values: latent,
+            scale,
+            zero_point,
+        };
+        method.step(&features, (i % CLASSES) as u16, 1.0).unwrap();
+    }
+    method.end_epoch().unwrap();
+}
+
+fn loss<M: Method>(method: &mut M, features: &Features<'_>, label: usize) -> f64 {
+    let logits: Vec<f64> = method
+        .logits(features)
+        .unwrap()
+        .iter()
+        .map(|&l| l.into())
+        .collect();
+    let greatest = logits.iter().copied().fold(f64::MIN, f64::max);
+    let sum: f64 = logits.iter().map(|l| (l - greatest).exp()).sum();
+    sum.ln() - (logits[label] - greatest)
+}
+
+/// A schedule under which gradients only gather.
+fn gathering() -> Schedule {
+    Schedule {
+        batch: 1_000_000,
+        epochs: 1,
+        momentum: 0.0,
+        ..Schedule::default()
+    }
+}
+
+/// Finite differences of every `stride`-th parameter against the gradient.
+fn check_gradient<M: Method>(
+    method: &mut M,
+    parameters: impl Fn(&mut M) -> (&mut [f32], &mut [f32]),
+    features: &Features<'_>,
+    label: usize,
+    what: &str,
+) {
+    method.begin_epoch(&gathering(), 0).unwrap();
+    method.step(features, label as u16, 1.0).unwrap();
+    let gradient = parameters(method).1.to_vec();
+    let greatest = gradient.iter().fold(0f32, |m, g| m.max(g.abs()));
+    assert!(greatest > 1e-4, "{what}: {greatest}");
+    for (i, &g) in gradient.iter().enumerate() {
+        const H: f32 = 4e-3;
+        let old = parameters(method).0[i];
+        parameters(method).0[i] = old + H;
+        let above = loss(method, features, label);
+        parameters(method).0[i] = old - H;
+        let below = loss(method, features, label);
+        parameters(method).0[i] = old;
+        let middle = loss(method, features, label);
+        // A kink of ReLU has a slope on either side.
+        let h = f64::from(H);
+        let slopes = [
+            (above - below) / (2.0 * h),
+            (above - middle) / h,
+            (middle - below) / h,
+        ];
+        let fits = |slope: f64| {
+            (slope - f64::from(g)).abs() < 0.01 * f64::from(greatest) + 0.02 * slope.abs()
+        };
+        assert!(
+            slopes.into_iter().any(fits),
+            "{what}, parameter {i} of {}: {g}, by differences {slopes:?}",
+            gradient.len()
+        );
+    }
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    for (index, config) in configs().iter().enumerate() {
+        let int8 = model(config, 10 + index as u64);
+        let samples = latents(&int8, 9, 3);
+        let image: Image<'static> = leaked(&int8);
+        let (scale, zero_point) = grid(&image);
+        let features = Features {
+            values: &samples[1].0,
+            scale,
+            zero_point,
+        };
+        let none = options(Rounding::None);
+
+        let len = affine_len(config);
+        let mut method = NormBias::new(
+            &image,
+            head(config.d_model.into()),
+            buffers(config, len),
+            none,
+        )
+        .unwrap();
+        warm(&mut method, &samples, (scale, zero_point));
+        check_gradient(
+            &mut method,
+            |m| m.parameters_mut(),
+            &features,
+            2,
+            &format!("norm-bias {config:?}"),
+        );
+
+        let lora = LoraOptions {
+            projections: Projections::ALL,
+            rank: 2,
+            block: none,
+            ..LoraOptions::default()
+        };
+        let len = lora_len(config, &lora);
+        let mut method = Lora::new(
+            &image,
+            head(config.d_model.into()),
+            buffers(config, len),
+            lora,
+        )
+        .unwrap();
+        warm(&mut method, &samples, (scale, zero_point));
+        let r = &mut Random::new(77);
+        // B is 0 at first, and so are A's gradients.
+        method
+            .parameters_mut()
+            .0
+            .iter_mut()
+            .for_each(|w| *w += 0.1 * r.unit());
+        check_gradient(
+            &mut method,
+            |m| m.parameters_mut(),
+            &features,
+            2,
+            &format!("lora {config:?}"),
+        );
+    }
+}
+
+fn leaked(int8: &Int8Model) -> Image<'static> {
+    let bytes: &'static Int8Model = Box::leak(Box::new(int8.clone()));
+    bytes.image()
+}
+
+/// The image's own head, of four classes, without momentum.
+fn image_head(image: &Image<'static>) -> Softmax<'static> {
+    let origin: &'static Head<'static> = Box::leak(Box::new(Head::new(image).unwrap()));
+    let (d, n) = (origin.n_features(), origin.n_classes());
+    let buffers = HeadBuffers {
+        weights: leak(0.0, n * d),
+        bias: leak(0.0, n),
+        names: &mut [],
+    };
+    let head = LinearHead::new(buffers, origin).unwrap();
+    let buffers = SoftmaxBuffers {
+        features: leak(0.0, d),
+        logits: leak(0.0, n),
+        velocity: None,
+        adam: None,
+    };
+    Softmax::new(head, buffers, Math::Exact).unwrap()
+}
+
+fn aligned(len: usize) -> &'static mut [u8] {
+    let bytes: &mut AlignedBytes = Box::leak(Box::new(AlignedBytes::new(&vec![0; len])));
+    bytes
+}
+
+fn emit<M: Method>(method: &M) -> &'static [u8] {
+    let out = aligned(method.tail_bytes());
+    let len = method.emit_tail(out).unwrap();
+    assert_eq!(len, out.len());
+    out
+}
+
+/// The zero point of a projection's input.
+fn zero_point(image: &Image<'_>, kind: TensorKind) -> i32 {
+    use TensorKind::*;
+    let post = image.config().norm == NormOrder::Post;
+    let relu = image.config().activation == Activation::Relu;
+    let input = match kind {
+        Query | Value if post => AttnInput,
+        Query | Value => Norm1,
+        Out => Context,
+        Ff1 if post => FfInput,
+        Ff1 => Norm2,
+        _ if relu => Ff1Epilogue,
+        _ => ActivationTable,
+    };
+    image.tensor(input, 1).unwrap().zero_point()
+}
+
+/// The slope of the loss by one int8 weight, by a unit up and down.
+fn slope_by_unit(
+    image: &Image<'static>,
+    block: &'static [u8],
+    (kind, epilogue, index): (TensorKind, TensorKind, usize),
+    features: &Features<'_>,
+    label: usize,
+) -> f64 {
+    let at = |by: i8| {
+        let moved = aligned(block.len());
+        moved.copy_from_slice(block);
+        let (_, data) = patch_tensor_mut(moved, kind, 1).unwrap();
+        data[index] = data[index].cast_signed().wrapping_add(by).cast_unsigned();
+        // The input's zero point is folded into the channel's bias.
+        let (_, data) = patch_tensor_mut(moved, epilogue, 1).unwrap();
+        let bias = i32::from_le_bytes(data[..4].try_into().unwrap());
+        let bias = bias - i32::from(by) * zero_point(image, kind);
+        data[..4].copy_from_slice(&bias.to_le_bytes());
+        let patched = image.patched(moved).unwrap();
+        let config = *image.config();
+        let buffers = buffers(&config, affine_len(&config));
+        let none = options(Rounding::None);
+        let mut method = NormBias::new(&patched, image_head(image), buffers, none).unwrap();
+        loss(&mut method, features, label)
+    };
+    (at(1) - at(-1)) / 2.0
+}
+
+/// int8 weights move, on average, as far as the slope of the loss by them says: rounded up and down by
+/// chance, within a channel they keep its proportions.
+#[test]
+fn weights_move_along_their_gradient() {
+    for (index, config) in configs().iter().enumerate() {
+        let int8 = model(config, 20 + index as u64);
+        let samples = latents(&int8, 3, 5);
+        let image = leaked(&int8);
+        let (scale, zero_point) = grid(&image);
+        let features = Features {
+            values: &samples[1].0,
+            scale,
+            zero_point,
+        };
+        let label = 2;
+        let none = options(Rounding::None);
+        let buffers = buffers(config, affine_len(config));
+        let block = aligned(block_bytes(&image));
+        let mut method = LastBlock::new(&image, image_head(&image), block, buffers, none).unwrap();
+        let start = Tail::parse(emit(&method)).unwrap().block();
+        use TensorKind::*;
+        for (kind, epilogue) in [
+            (Query, QueryEpilogue),
+            (Value, ValueEpilogue),
+            (Out, OutEpilogue),
+            (Ff1, Ff1Epilogue),
+            (Ff2, Ff2Epilogue),
+        ] {
+            let range = patch_range(start, kind, 1).unwrap();
+            let columns = if kind == Ff2 {
+                config.d_ff
+            } else {
+                config.d_model
+            };
+            let columns = usize::from(columns).min(8);
+            // Channel 0 of a pair: every second weight.
+            let weights = &start[range.clone()];
+            let places = (0..columns).map(|k| 2 * k);
+            let places: Vec<usize> = places
+                .filter(|&at| weights[at].cast_signed().abs() < 126)
+                .collect();
+            let slopes: Vec<f64> = places
+                .iter()
+                .map(|&at| slope_by_unit(&image, start, (kind, epilogue, at), &features, label))
+                .collect();
+            let mut moved = vec![0i64; places.len()];
+            let mut rate = 1e-3;
+            let mut tries = 0;
+            // A rate at which the weights of this channel move by about a unit.
+            while moved.iter().map(|m| m.abs()).max().unwrap() < 120 && tries < 12 {
+                moved.fill(0);
+                tries += 1;
+                rate *= 4.0;
+                for seed in 1..=200 {
+                    let schedule = Schedule {
+                        epochs: 1,
+                        learning_rate: rate,
+                        momentum: 0.0,
+                        seed,
+                        ..Schedule::default()
+                    };
+                    method.restore();
+                    method.begin_epoch(&schedule, 0).unwrap();
+                    method.step(&features, label as u16, 1.0).unwrap();
+                    let tail = Tail::parse(emit(&method)).unwrap();
+                    let range = patch_range(tail.block(), kind, 1).unwrap();
+                    let now = &tail.block()[range.clone()];
+                    let before = &start[range];
+                    for (sum, &at) in moved.iter_mut().zip(&places) {
+                        *sum +=
+                            i64::from(now[at].cast_signed()) - i64::from(before[at].cast_signed());
+                    }
+                }
+            }
+            let moved: Vec<f64> = moved.iter().map(|&m| m as f64).collect();
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let cosine =
+                dot(&moved, &slopes) / (dot(&moved, &moved) * dot(&slopes, &slopes)).sqrt();
+            assert!(
+                cosine < -0.95,
+                "{kind:?} of {config:?}: {cosine}, {moved:?}, {slopes:?}"
+            );
+        }
+    }
+}
+
+/// A tail that nothing was learned for changes no bit; one that something was learned for is what the
+/// integer runtime runs, and nearly what was trained.
+#[test]
+fn tails_are_what_the_runtime_runs() {
+    for (index, config) in configs().iter().enumerate() {
+        let int8 = model(config, 30 + index as u64);
+        let samples = latents(&int8, 12, 9);
+        let image = leaked(&int8);
+        let grid = grid(&image);
+        let lora = LoraOptions {
+            projections: Projections::ALL,
+            block: options(Rounding::Grid),
+            ..LoraOptions::default()
+        };
+        let (affine, low_rank) = (affine_len(config), lora_len(config, &lora));
+        let block = aligned(block_bytes(&image));
+        let on_grid = options(Rounding::Grid);
+        let d = usize::from(config.d_model);
+        let mut norm_bias =
+            NormBias::new(&image, head(d), buffers(config, affine), on_grid).unwrap();
+        let mut adapters = Lora::new(&image, head(d), buffers(config, low_rank), lora).unwrap();
+        let whole = buffers(config, affine);
+        let mut last_block = LastBlock::new(&image, head(d), block, whole, on_grid).unwrap();
+        check_tail(&image, &mut norm_bias, &samples, grid);
+        check_tail(&image, &mut adapters, &samples, grid);
+        check_tail(&image, &mut last_block, &samples, grid);
+
+        // In parts, the same bytes.
+        let bytes = emit(&last_block);
+        let (mut before, mut behind) = ([0; 16], vec![0; bytes.len()]);
+        let parts = last_block.tail_parts(&mut before, &mut behind).unwrap();
+        assert_eq!(parts.concat(), bytes);
+    }
+}
+
+fn run(image: &Image<'_>, latent: &[i8]) -> Vec<i8> {
+    let mut arena = vec![0u64; arena_bytes(image.config()).div_ceil(8)];
+    let arena = zerocopy::IntoBytes::as_mut_bytes(arena.as_mut_slice());
+    let mut encoder = Encoder::new(image, arena).unwrap();
+    encoder.forward_latent(latent).unwrap().values.to_vec()
+}
+
+fn check_tail<M: Method>(
+    image: &Image<'static>,
+    method: &mut M,
+    samples: &[(Vec<i8>, Vec<i8>)],
+    (scale, zero_point): (f32, i8),
+) {
+    let what = method.id();
+    let tail = Tail::parse(emit(method)).unwrap();
+    let patched = image.patched(tail.block()).unwrap();
+    for (latent, feature) in samples {
+        assert_eq!(
+            &run(&patched, latent),
+            feature,
+            "{what:?}: nothing was learned"
+        );
+    }
+    let schedule = Schedule {
+        epochs: 10,
+        learning_rate: 0.02,
+        momentum: 0.5,
+        ..Schedule::default()
+    };
+    let mut first = 0.0;
+    let mut last = 0.0;
+    for epoch in 0..schedule.epochs {
+        method.begin_epoch(&schedule, epoch).unwrap();
+        last = 0.0;
+        for (i, (latent, _)) in samples.iter().enumerate() {
+            let features = Features {
+                values: latent,
+                scale,
+                zero_point,
+            };
+            last += method.step(&features, (i % CLASSES) as u16, 1.0).unwrap();
+        }
+        if epoch == 0 {
+            first = last;
+        }
+        method.end_epoch().unwrap();
+    }
+    assert!(last < 0.8 * first, "{what:?}: loss {first} → {last}");
+    let bytes = emit(method);
+    let tail = Tail::parse(bytes).unwrap();
+    assert_eq!(tail.method(), what);
+    let patched = image.patched(tail.block()).unwrap();
+    let pooled = image.tensor(TensorKind::Pooled, NO_LAYER).unwrap();
+    let mut distance = 0.0;
+    let mut changed = false;
+    for (latent, old) in samples {
+        let values = run(&patched, latent);
+        changed |= values != *old;
+        let features = Features {
+            values: &values,
+            scale: pooled.scale(),
+            zero_point: pooled.entry().zero_point,
+        };
+        let mut logits = [0.0; CLASSES];
+        tail.logits(&features, &mut logits).unwrap();
+        let features = Features {
+            values: latent,
+            scale,
+            zero_point,
+        };
+        let trained = method.logits(&features).unwrap();
+        let differences = logits.iter().zip(trained).map(|(a, b)| (a - b).abs());
+        distance += differences.fold(0.0, f32::max) / samples.len() as f32;
+    }
+    assert!(changed, "{what:?} changed nothing");
+    let bound = if what == MethodId::Lora { 0.6 } else { 0.35 };
+    assert!(
+        distance < bound,
+        "{what:?}: logits are off by {distance} on average"
+    );
+    method.restore();
+    let again = Tail::parse(emit(method)).unwrap();
+    for (latent, feature) in samples {
+        let restored = image.patched(again.block()).unwrap();
+        assert_eq!(&run(&restored, latent), feature, "{what:?} restored");
+    }
+    // Learn again, so that what follows has something to emit.
+    method.begin_epoch(&schedule, 0).unwrap();
+    let features = Features {
+        values: &samples[0].0,
+        scale,
+        zero_point,
+    };
+    method.step(&features, 0, 1.0).unwrap();
+    method.end_epoch().unwrap();
+}
