@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! record   the header that makes a slot's bytes a record, byte by byte
+//! layout   whether a flash can hold two slots
+//! slot     a slot's bytes: chunks read, written and read back, blocks erased
 //! content  what the two slots hold, and which of them counts
+//! parts    a payload whose parts lie apart in RAM
 //! save     one save in bounded steps: erase, payload, check, header
 //! ```
 //!
@@ -22,8 +25,11 @@
 
 mod content;
 mod error;
+mod layout;
+mod parts;
 pub mod record;
 mod save;
+mod slot;
 
 pub use content::SlotContent;
 pub use error::{LayoutError, StoreError};
@@ -33,14 +39,11 @@ pub use save::Save;
 use content::{newest, why_none};
 use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
-use record::{Checksum, HEADER_BYTES, HeaderError, payload_offset};
+use layout::{check_slot, check_words};
+use record::payload_offset;
 
 /// Bytes that are read or written at a time; the largest word that a flash may have.
 pub const CHUNK: usize = 256;
-
-/// A buffer that any flash driver takes.
-#[repr(align(16))]
-struct Chunk([u8; CHUNK]);
 
 /// A record that was found, loaded or saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,133 +226,13 @@ impl<F: NorFlash> Store<F> {
         Err(why_none(contents))
     }
 
-    /// Saves a payload: what [`load`](Self::load) gives from now on.
-    ///
-    /// # Errors
-    /// [`StoreError::Full`], [`StoreError::Worn`] or [`StoreError::Flash`]; the record before is
-    /// still there and still counts.
-    pub fn save(
-        &mut self,
-        model_id: &[u8; 16],
-        payload: &[u8],
-    ) -> Result<Saved, StoreError<F::Error>> {
-        self.begin_save(model_id, payload)?.finish()
-    }
-
-    /// Starts a save, to be done in steps of one erase or one chunk each. Writes nothing yet.
-    ///
-    /// # Errors
-    /// [`StoreError::Full`].
-    pub fn begin_save<'s>(
-        &'s mut self,
-        model_id: &[u8; 16],
-        payload: &'s [u8],
-    ) -> Result<Save<'s, F>, StoreError<F::Error>> {
-        Save::new(self, model_id, payload)
-    }
-
-    /// Returns the flash offset of a slot's first byte.
-    fn start(&self, slot: usize) -> u32 {
-        self.slots.get(slot).map_or(0, |slot| slot.start)
-    }
-
     fn saved(&self, slot: usize, record: &Record) -> Saved {
         Saved {
             slot,
-            offset: self.start(slot) + payload_offset(Self::WORD) as u32,
+            offset: self.payload_start(slot),
             len: record.len as usize,
             sequence: record.sequence,
             erases: record.erases,
         }
     }
-
-    /// Reads `len` bytes at an offset of flash into the chunk; what is read beyond them, up to a
-    /// whole word, is of no meaning.
-    fn read(&mut self, offset: u32, len: usize, chunk: &mut Chunk) -> Result<(), F::Error> {
-        let padded = len.next_multiple_of(Self::WORD);
-        let bytes = chunk.0.get_mut(..padded).unwrap_or_default();
-        self.flash.read(offset, bytes)
-    }
-
-    fn header(&mut self, slot: usize) -> Result<Result<Record, HeaderError>, F::Error> {
-        let mut chunk = Chunk([0; CHUNK]);
-        self.read(self.start(slot), HEADER_BYTES, &mut chunk)?;
-        let header = chunk.0.get(..HEADER_BYTES).unwrap_or(&[]);
-        Ok(Record::parse(header))
-    }
-
-    fn content(&mut self, slot: usize) -> SlotContent<F::Error> {
-        let record = match self.header(slot) {
-            Ok(Ok(record)) => record,
-            Ok(Err(HeaderError::Blank)) => return SlotContent::Blank,
-            Ok(Err(HeaderError::Corrupted)) => return SlotContent::Corrupted,
-            Ok(Err(HeaderError::Version { found, sequence })) => {
-                return SlotContent::Version { found, sequence };
-            }
-            Err(error) => return SlotContent::Unreadable(error),
-        };
-        if record.len as usize > self.capacity() {
-            return SlotContent::Corrupted;
-        }
-        match self.read_payload(slot, record.len, |_, _| {}) {
-            Ok(crc) if crc == record.payload_crc => SlotContent::Record(record),
-            Ok(_) => SlotContent::Corrupted,
-            Err(error) => SlotContent::Unreadable(error),
-        }
-    }
-
-    /// Hands a payload out in chunks and returns its CRC.
-    fn read_payload(
-        &mut self,
-        slot: usize,
-        len: u32,
-        mut each: impl FnMut(usize, &[u8]),
-    ) -> Result<u32, F::Error> {
-        let start = self.start(slot) + payload_offset(Self::WORD) as u32;
-        let mut chunk = Chunk([0; CHUNK]);
-        let mut sum = Checksum::new();
-        for at in (0..len).step_by(CHUNK) {
-            let count = CHUNK.min((len - at) as usize);
-            self.read(start + at, count, &mut chunk)?;
-            let bytes = chunk.0.get(..count).unwrap_or(&[]);
-            sum.update(bytes);
-            each(at as usize, bytes);
-        }
-        Ok(sum.finish())
-    }
-}
-
-/// Checks that reads, writes, erases and the chunk are multiples of the flash's words.
-const fn check_words<F: NorFlash>(word: usize) -> Result<(), LayoutError> {
-    let (read, write, erase) = (F::READ_SIZE, F::WRITE_SIZE, F::ERASE_SIZE);
-    if read == 0
-        || write == 0
-        || erase == 0
-        || !word.is_multiple_of(read)
-        || !word.is_multiple_of(write)
-        || !erase.is_multiple_of(word)
-        || !CHUNK.is_multiple_of(word)
-    {
-        return Err(LayoutError::WordSize { read, write, erase });
-    }
-    Ok(())
-}
-
-/// Checks a slot against the flash.
-fn check_slot<F: NorFlash>(flash: &F, slot: &Range<u32>, word: usize) -> Result<(), LayoutError> {
-    let erase = F::ERASE_SIZE;
-    let Range { start, end } = *slot;
-    let aligned = |offset: u32| (offset as usize).is_multiple_of(erase);
-    if start > end || !aligned(start) || !aligned(end) {
-        return Err(LayoutError::Misaligned { start, end, erase });
-    }
-    if end as usize > flash.capacity() {
-        let capacity = flash.capacity();
-        return Err(LayoutError::OutOfRange { end, capacity });
-    }
-    let (needed, found) = (payload_offset(word) + word, (end - start) as usize);
-    if found < needed {
-        return Err(LayoutError::TooSmall { needed, found });
-    }
-    Ok(())
 }

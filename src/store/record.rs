@@ -20,6 +20,7 @@
 //! These 48 bytes keep their meaning in every version, so that an older or a newer record is told
 //! from a damaged one.
 
+use super::CHUNK;
 use core::ops::Range;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -177,10 +178,23 @@ impl Record {
     }
 }
 
+/// What [`payload_offset`] is a multiple of, so that tensors aligned to 16 within a payload are
+/// aligned in flash, where slots start at erase blocks of at least 16 bytes.
+pub const PAYLOAD_ALIGN: usize = 16;
+
 /// Returns where the payload starts in a slot of a flash whose words have `word` bytes.
 pub const fn payload_offset(word: usize) -> usize {
     HEADER_BYTES.next_multiple_of(word)
 }
+
+// The words that a store takes are those that divide a chunk.
+const _: () = {
+    let mut word = 1;
+    while word <= CHUNK {
+        assert!(!CHUNK.is_multiple_of(word) || payload_offset(word).is_multiple_of(PAYLOAD_ALIGN));
+        word += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {
