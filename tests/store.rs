@@ -208,6 +208,7 @@ fn planted(sequence: u32, model_id: [u8; 16], data: &[u8]) -> [u8; HEADER_BYTES]
         len: data.len() as u32,
         model_id,
         erases: 9,
+        other_erases: 8,
         payload_crc: checksum(data),
     };
     record.emit()
@@ -492,7 +493,7 @@ proptest! {
                 let start = slot * 256;
                 let data = &noise[start + 48..][..(len as usize).min(208)];
                 let mut header = Record {
-                    sequence, len, model_id: MODEL, erases: len, payload_crc: checksum(data),
+                    sequence, len, model_id: MODEL, erases: len, other_erases: len, payload_crc: checksum(data),
                 }.emit();
                 header[4..6].copy_from_slice(&(version % 3).to_le_bytes());
                 let crc = checksum(&header[..44]).to_le_bytes();

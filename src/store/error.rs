@@ -62,7 +62,7 @@ pub enum StoreError<E> {
         /// Bytes of the buffer.
         found: usize,
     },
-    /// Nothing was ever saved here.
+    /// Nothing was ever saved here, or nothing since the last factory reset.
     Empty,
     /// What was saved belongs to another model.
     WrongModel {

@@ -7,6 +7,8 @@
 //! content  what the two slots hold, and which of them counts
 //! parts    a payload whose parts lie apart in RAM
 //! save     one save in bounded steps: erase, payload, check, header
+//! reset    all tails forgotten, in bounded steps too
+//! wear     erase counts, and the slot that is written next
 //! ```
 //!
 //! Two slots; the newest sound record of the running model counts. A save erases the *other* slot,
@@ -28,15 +30,18 @@ mod error;
 mod layout;
 mod parts;
 pub mod record;
+mod reset;
 mod save;
 mod slot;
+mod wear;
 
 pub use content::SlotContent;
 pub use error::{LayoutError, StoreError};
-pub use record::Record;
+pub use record::{Record, Tombstone};
+pub use reset::Reset;
 pub use save::Save;
 
-use content::{newest, why_none};
+use content::{forget, newest, why_none};
 use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
 use layout::{check_slot, check_words};
@@ -57,7 +62,7 @@ pub struct Saved {
     pub len: usize,
     /// Its sequence number: how many saves came before, modulo 2^32.
     pub sequence: u32,
-    /// How often its slot has been erased. After a power cut an estimate from the other slot's.
+    /// How often its slot has been erased: see [`Store::wear`].
     pub erases: u32,
 }
 
@@ -168,9 +173,32 @@ impl<F: NorFlash> Store<F> {
         &self.flash
     }
 
-    /// Returns what both slots hold, payloads checked.
+    /// Returns what both slots hold, payloads checked. A record that is older than a tombstone beside
+    /// it counts no more: see [`locate`](Self::locate) for what does.
     pub fn inspect(&mut self) -> [SlotContent<F::Error>; 2] {
         [0, 1].map(|slot| self.content(slot))
+    }
+
+    /// Returns what of both slots counts. Where a read fails both are read again: a torn slot stays
+    /// unreadable beside one that is read, a flash that fails shows itself at both.
+    fn contents(&mut self) -> [SlotContent<F::Error>; 2] {
+        let contents = self.inspect();
+        if !contents.iter().any(SlotContent::is_unreadable) {
+            return forget(contents);
+        }
+        forget(self.inspect())
+    }
+
+    /// As [`contents`](Self::contents), for what erases a slot.
+    ///
+    /// # Errors
+    /// [`StoreError::Flash`] where neither slot can be read.
+    fn replaceable(&mut self) -> Result<[SlotContent<F::Error>; 2], StoreError<F::Error>> {
+        let contents = self.contents();
+        if contents.iter().all(SlotContent::is_unreadable) {
+            return Err(why_none(contents));
+        }
+        Ok(contents)
     }
 
     /// Finds the newest sound record of a model, without copying it: what firmware that can map its
@@ -179,11 +207,13 @@ impl<F: NorFlash> Store<F> {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn locate(&mut self, model_id: &[u8; 16]) -> Result<Saved, StoreError<F::Error>> {
-        let contents = self.inspect();
-        match newest(&contents, model_id) {
-            Some((slot, record)) => Ok(self.saved(slot, &record)),
-            None => Err(why_none(contents)),
-        }
+        let (slot, record) = self.newest(model_id)?;
+        Ok(self.saved(slot, &record))
+    }
+
+    fn newest(&mut self, model_id: &[u8; 16]) -> Result<(usize, Record), StoreError<F::Error>> {
+        let contents = self.contents();
+        newest(&contents, model_id).ok_or_else(|| why_none(contents))
     }
 
     /// Copies the newest sound record of a model to a buffer.
@@ -198,7 +228,7 @@ impl<F: NorFlash> Store<F> {
         model_id: &[u8; 16],
         buffer: &mut [u8],
     ) -> Result<Saved, StoreError<F::Error>> {
-        let mut contents = self.inspect();
+        let mut contents = self.contents();
         // A second round only where flash reads differently the second time.
         while let Some((slot, record)) = newest(&contents, model_id) {
             let saved = self.saved(slot, &record);

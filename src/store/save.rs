@@ -1,6 +1,5 @@
 //! One save, in steps of bounded length.
 
-use super::content::{SlotContent, slot_to_replace, why_none};
 use super::parts::Parts;
 use super::record::{HEADER_BYTES, payload_offset};
 use super::{Record, Saved, Store, StoreError};
@@ -94,28 +93,17 @@ impl<'s, F: NorFlash> Save<'s, F> {
         let (needed, capacity) = (payload.len(), store.capacity());
         let len = u32::try_from(needed).ok().filter(|_| needed <= capacity);
         let len = len.ok_or(StoreError::Full { needed, capacity })?;
-        let mut contents = store.inspect();
-        if contents.iter().any(SlotContent::is_unreadable) {
-            // A torn slot stays unreadable beside one that is read; a failing flash shows itself.
-            contents = store.inspect();
-        }
-        if contents.iter().all(SlotContent::is_unreadable) {
-            return Err(why_none(contents));
-        }
-        let slot = slot_to_replace(&contents, model_id);
-        let kept = contents.get(1 - slot);
-        // A damaged payload leaves a header that still tells the wear.
-        let headers = [slot, 1 - slot].map(|slot| store.header(slot).ok()?.ok());
-        let erases = headers.iter().flatten().next().map_or(0, |h| h.erases);
+        let contents = store.replaceable()?;
+        let next = store.next(&contents, Some(model_id));
         let record = Record {
-            sequence: kept
-                .and_then(SlotContent::sequence)
-                .map_or(0, |newest| newest.wrapping_add(1)),
+            sequence: next.sequence,
             len,
             model_id: *model_id,
-            erases: erases.saturating_add(1),
+            erases: next.erases,
+            other_erases: next.other_erases,
             payload_crc: payload.checksum(),
         };
+        let slot = next.slot;
         Ok(Self {
             store,
             payload,

@@ -15,6 +15,11 @@ impl<F: NorFlash> Store<F> {
         self.slots.get(slot).map_or(0, |slot| slot.start)
     }
 
+    /// Returns the bytes of a slot.
+    pub(super) fn len(&self, slot: usize) -> u32 {
+        self.slots.get(slot).map_or(0, |slot| slot.end - slot.start)
+    }
+
     /// Returns the flash offset of a slot's payload.
     pub(super) fn payload_start(&self, slot: usize) -> u32 {
         self.start(slot) + payload_offset(Self::WORD) as u32
@@ -65,6 +70,9 @@ impl<F: NorFlash> Store<F> {
             Ok(Ok(record)) => record,
             Ok(Err(HeaderError::Blank)) => return SlotContent::Blank,
             Ok(Err(HeaderError::Corrupted)) => return SlotContent::Corrupted,
+            Ok(Err(HeaderError::Tombstone(tombstone))) => {
+                return SlotContent::Tombstone(tombstone);
+            }
             Ok(Err(HeaderError::Version { found, sequence })) => {
                 return SlotContent::Version { found, sequence };
             }
