@@ -9,6 +9,8 @@
 //! save     one save in bounded steps: erase, payload, check, header
 //! reset    all tails forgotten, in bounded steps too
 //! wear     erase counts, and the slot that is written next
+//! boot     which tail counts: the newest, or the one before a torn save
+//! export   a tail as bytes that leave the device and come back
 //! ```
 //!
 //! Two slots; the newest sound record of the running model counts. A save erases the *other* slot,
@@ -25,8 +27,10 @@
 //! [`CHUNK`] bytes, through which every read and write goes, aligned to 16. Wear: each save erases
 //! the blocks of one slot that it needs; the slots take turns.
 
+mod boot;
 mod content;
 mod error;
+pub mod export;
 mod layout;
 mod parts;
 pub mod record;
@@ -35,8 +39,10 @@ mod save;
 mod slot;
 mod wear;
 
+pub use boot::Recovery;
 pub use content::SlotContent;
 pub use error::{LayoutError, StoreError};
+pub use export::{Export, ExportError};
 pub use record::{Record, Tombstone};
 pub use reset::Reset;
 pub use save::Save;
@@ -174,7 +180,7 @@ impl<F: NorFlash> Store<F> {
     }
 
     /// Returns what both slots hold, payloads checked. A record that is older than a tombstone beside
-    /// it counts no more: see [`locate`](Self::locate) for what does.
+    /// it counts no more: see [`locate`](Self::locate) and [`boot`](Self::boot) for what does.
     pub fn inspect(&mut self) -> [SlotContent<F::Error>; 2] {
         [0, 1].map(|slot| self.content(slot))
     }
