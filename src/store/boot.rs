@@ -11,8 +11,9 @@ use embedded_storage::nor_flash::NorFlash;
 pub enum Recovery {
     /// The newest: the other slot shows nothing that was begun after it.
     Newest,
-    /// The one before: the other slot was to become something newer, a tail or a reset, and is torn
-    /// or damaged. The next save mends it.
+    /// The one before: the other slot was to become something newer, a tail or a reset, and is torn,
+    /// or it was damaged later. Garbage that was there before the first save ever looks the same. The
+    /// next save mends it.
     PreviousAfterTornSave,
 }
 

@@ -154,17 +154,15 @@ impl<F: NorFlash> Export<'_, F> {
     /// seen here but by who [parses](parse) the bytes.
     pub fn read(&mut self, to: &mut [u8]) -> Result<usize, StoreError<F::Error>> {
         let mut done = 0;
-        while let Some(rest) = to.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let count = self.some(rest).map_err(StoreError::Flash)?;
-            if count == 0 {
-                break;
-            }
-            done += count;
+        while self.at < self.total()
+            && let Some(rest) = to.get_mut(done..).filter(|rest| !rest.is_empty())
+        {
+            done += self.some(rest).map_err(StoreError::Flash)?;
         }
         Ok(done)
     }
 
-    /// Copies bytes of the header or of one chunk of the payload.
+    /// Copies bytes, one at least, of the header or of one chunk of the payload.
     fn some(&mut self, to: &mut [u8]) -> Result<usize, F::Error> {
         let header = self.record.emit();
         let mut chunk = Chunk([0; CHUNK]);

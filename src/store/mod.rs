@@ -17,7 +17,9 @@
 //! writes the payload, reads it back, and writes the header last. Until the header's last word is
 //! there, the slot is no record and the old one counts; from then on the new one does. So a power
 //! cut at any moment, half-erased blocks and torn words included, leaves the old tail or the new
-//! one. Every word is written at most once between two erases.
+//! one, and [`Store::boot`] says which. Every word is written at most once between two erases. A
+//! [factory reset](Store::factory_reset) is as safe: after a cut the tail that counted is there, or
+//! none.
 //!
 //! A slot that cannot be read (ECC flash faults on torn words) counts as damaged as long as the
 //! other one can. A save replaces a damaged slot before any other that does not count, so there is
@@ -25,7 +27,8 @@
 //!
 //! Contract: no allocation, no panic, whatever the flash holds or answers. Stack: one chunk of
 //! [`CHUNK`] bytes, through which every read and write goes, aligned to 16. Wear: each save erases
-//! the blocks of one slot that it needs; the slots take turns.
+//! the blocks of one slot that it needs; the slots take turns, and [`Store::wear`] counts. Payloads
+//! start at a multiple of [`PAYLOAD_ALIGN`](record::PAYLOAD_ALIGN) bytes.
 
 mod boot;
 mod content;
@@ -76,7 +79,7 @@ pub struct Saved {
 ///
 /// # Examples
 /// ```
-/// use tailtune::store::Store;
+/// use tailtune::store::{Recovery, Store, StoreError};
 /// # use embedded_storage::nor_flash::*;
 /// # struct Ram(Vec<u8>);
 /// # impl ErrorType for Ram { type Error = NorFlashErrorKind; }
@@ -107,6 +110,19 @@ pub struct Saved {
 /// let mut buffer = [0; 64];
 /// let saved = store.load(&model_id, &mut buffer)?;
 /// assert_eq!(&buffer[..saved.len], b"a better one");
+///
+/// // After a reset: which of the two it is.
+/// assert_eq!(store.boot(&model_id)?, (saved, Recovery::Newest));
+///
+/// // To a host, which checks it, through a buffer of any size.
+/// let (mut sent, mut export) = (Vec::new(), store.export(&model_id)?);
+/// while let count @ 1.. = export.read(&mut buffer)? {
+///     sent.extend_from_slice(&buffer[..count]);
+/// }
+/// assert_eq!(tailtune::store::export::parse(&sent)?.payload, b"a better one");
+///
+/// store.factory_reset()?;
+/// assert_eq!(store.load(&model_id, &mut buffer), Err(StoreError::Empty));
 /// # Ok(())
 /// # }
 /// ```
