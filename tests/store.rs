@@ -1,156 +1,11 @@
-//! The store against flash that loses power, tears words, wears, fails, and holds anything.
+//! The store on flash that wears, fails and holds other things; its wear, its steps, its room.
 
 mod common;
 
-use common::mock_flash::{Cut, Failure, Kind, MockError, MockFlash, Torn};
-use proptest::prelude::*;
-use tailtune::store::record::{HEADER_BYTES, Record, checksum, payload_offset};
-use tailtune::store::{CHUNK, LayoutError, SlotContent, Store, StoreError};
-
-const MODEL: [u8; 16] = *b"the model's  id.";
-const OTHER: [u8; 16] = *b"another model id";
-const TORN: [Torn; 5] = [
-    Torn::Untouched,
-    Torn::Half,
-    Torn::Noise(1),
-    Torn::Noise(77),
-    Torn::Done,
-];
-
-/// Bytes that differ from one save to the next in length and content.
-fn payload(n: usize, len: usize) -> Vec<u8> {
-    (0..len + n % 3)
-        .map(|i| (i * 7 + n * 31 + (i >> 8)) as u8)
-        .collect()
-}
-
-fn store<const R: usize, const W: usize, const E: usize>(
-    flash: MockFlash<R, W, E>,
-) -> Store<MockFlash<R, W, E>> {
-    let end = flash.bytes.len() as u32;
-    Store::new(flash, 0..end).unwrap()
-}
-
-/// What boot finds: the payload, or why there is none.
-fn boot<const R: usize, const W: usize, const E: usize>(
-    flash: &MockFlash<R, W, E>,
-) -> Result<Vec<u8>, StoreError<MockError>> {
-    let mut flash = flash.clone();
-    flash.boot();
-    let mut buffer = vec![0; flash.bytes.len()];
-    let saved = store(flash).load(&MODEL, &mut buffer)?;
-    buffer.truncate(saved.len);
-    Ok(buffer)
-}
-
-fn save<const R: usize, const W: usize, const E: usize>(
-    flash: &mut MockFlash<R, W, E>,
-    payload: &[u8],
-) -> Result<(), StoreError<MockError>> {
-    let end = flash.bytes.len() as u32;
-    let mut store = Store::new(flash, 0..end).unwrap();
-    store.save(&MODEL, payload).map(|_| ())
-}
-
-/// Cuts a save at every operation in every way; returns the flashes that were left, with the
-/// payload that each one must give.
-fn cut_everywhere<const R: usize, const W: usize, const E: usize>(
-    before: &MockFlash<R, W, E>,
-    old: Option<&[u8]>,
-    new: &[u8],
-) -> Vec<(MockFlash<R, W, E>, Option<Vec<u8>>)> {
-    let mut whole = before.clone();
-    save(&mut whole, new).unwrap();
-    assert_eq!(boot(&whole).unwrap(), new);
-    let operations = whole.operations - before.operations;
-    let mut left = Vec::new();
-    for (after, torn) in (0..operations).flat_map(|after| TORN.map(|torn| (after, torn))) {
-        let mut flash = before.clone();
-        flash.cut = Some(Cut { after, torn });
-        assert!(save(&mut flash, new).is_err());
-        flash.boot();
-        let last = after + 1 == operations;
-        let found =
-            match boot(&flash) {
-                Ok(found) if found == new => {
-                    // Only the header's last word makes it count (noise may happen to program all bits).
-                    assert!(last && torn != Torn::Untouched, "{after} {torn:?}");
-                    Some(found)
-                }
-                Ok(found) => {
-                    assert_eq!(Some(&found[..]), old, "{after} {torn:?}");
-                    assert!(!(last && torn == Torn::Done));
-                    Some(found)
-                }
-                Err(
-                    StoreError::Empty | StoreError::Corrupted | StoreError::Flash(MockError::Ecc),
-                ) if old.is_none() => None,
-                Err(error) => panic!("lost at operation {after}, {torn:?}: {error:?}"),
-            };
-        left.push((flash, found));
-    }
-    left
-}
-
-/// Single cuts in the first four saves, then a second cut in the save after each of them.
-fn cuts<const R: usize, const W: usize, const E: usize>(blocks: usize, len: usize) -> usize {
-    let mut points = 0;
-    for ecc in [false, true] {
-        let mut flash = MockFlash::<R, W, E>::new(blocks);
-        flash.ecc = ecc;
-        let mut old = None;
-        for n in 0..4 {
-            let new = payload(n, len);
-            let left = cut_everywhere(&flash, old.as_deref(), &new);
-            points += left.len();
-            if n == 0 || n == 2 {
-                let next = payload(n + 10, len);
-                for (flash, found) in &left {
-                    let twice = cut_everywhere(flash, found.as_deref(), &next);
-                    points += twice.len();
-                    for (mut flash, _) in twice {
-                        // Whatever two cuts left, the store still takes a tail.
-                        save(&mut flash, &next).unwrap();
-                    }
-                }
-            }
-            save(&mut flash, &new).unwrap();
-            old = Some(new);
-        }
-    }
-    points
-}
-
-#[test]
-fn power_cuts_leave_the_old_or_the_new() {
-    let points = [
-        cuts::<1, 1, 128>(2, 20),
-        cuts::<1, 4, 128>(2, 60),
-        cuts::<4, 4, 64>(6, 100),
-        cuts::<1, 8, 256>(4, 300),
-        cuts::<16, 4, 128>(2, 40),
-        cuts::<32, 32, 1024>(2, 700),
-        cuts::<1, 256, 4096>(2, 5000 / 2),
-        cuts::<4, 4, 4096>(2, 0),
-    ];
-    let sum: usize = points.iter().sum();
-    println!("{sum} cut points, none lost");
-    assert!(sum > 10_000);
-}
-
-/// A head of d_model 64 and 12 classes on an nRF52840's flash.
-#[test]
-fn power_cuts_of_a_real_tail() {
-    let mut flash = MockFlash::<1, 4, 4096>::new(4);
-    let old = payload(1, 3_132);
-    save(&mut flash, &payload(0, 3_132)).unwrap();
-    save(&mut flash, &old).unwrap();
-    let points = cut_everywhere(&flash, Some(&old), &payload(2, 3_132)).len();
-    assert_eq!(
-        points,
-        TORN.len() * (1 + (3_132 + 2_usize).div_ceil(4) + 12)
-    );
-}
+use common::mock_flash::{Cut, MockFlash, Torn};
+use common::tails::{MODEL, OTHER, find, found as boot, open, payload, save};
+use tailtune::store::record::{HEADER_BYTES, PAYLOAD_ALIGN, Record, checksum, payload_offset};
+use tailtune::store::{CHUNK, LayoutError, Recovery, SlotContent, Store, StoreError};
 
 #[test]
 fn a_save_in_steps_is_the_same_save_and_every_step_is_small() {
@@ -191,8 +46,14 @@ fn slots_take_turns_and_wear_is_reported() {
         let saved = store.save(&MODEL, &payload(n as usize, 150)).unwrap();
         assert_eq!(saved.slot as u32, n % 2);
         assert_eq!(saved.sequence, n);
-        // The first save into slot 1 takes slot 0's count for an estimate.
-        assert!(saved.erases == n / 2 + 1 || n % 2 == 1 && saved.erases == n / 2 + 2);
+        assert_eq!(saved.erases, n / 2 + 1);
+        let other = n.div_ceil(2);
+        let wear = if n % 2 == 0 {
+            [n / 2 + 1, other]
+        } else {
+            [other, n / 2 + 1]
+        };
+        assert_eq!(store.wear(), wear.map(Some));
         assert_eq!(store.locate(&MODEL).unwrap(), saved);
         assert_eq!(saved.offset as usize, saved.slot * 512 + payload_offset(4));
     }
@@ -202,12 +63,149 @@ fn slots_take_turns_and_wear_is_reported() {
     assert_eq!(flash.words_written, words as u64);
 }
 
+#[test]
+fn wear_is_told_as_far_as_it_is_known() {
+    let mut flash = MockFlash::<1, 4, 128>::new(4);
+    flash.ecc = true;
+    assert_eq!(open(&mut flash).wear(), [None, None]);
+    for n in 0..5 {
+        save(&mut flash, &payload(n, 20)).unwrap();
+    }
+    assert_eq!(open(&mut flash).wear(), [Some(3), Some(2)]);
+    // The count of a torn slot stands in the other one; the erase that tore it is not in it.
+    let torn = Torn::Half;
+    flash.cut = Some(Cut { after: 0, torn });
+    assert!(save(&mut flash, b"torn").is_err());
+    flash.boot();
+    assert_eq!(open(&mut flash).wear(), [Some(3), Some(2)]);
+    // A reset keeps both: it erases both slots, and so does its end after a cut.
+    open(&mut flash).factory_reset().unwrap();
+    assert_eq!(open(&mut flash).wear(), [Some(4), Some(3)]);
+    let mut whole = flash.clone();
+    save(&mut whole, b"new").unwrap();
+    assert_eq!(open(&mut whole).wear(), [Some(5), Some(3)]);
+    let after = 2 + 12 + 1;
+    flash.cut = Some(Cut { after, torn });
+    assert!(open(&mut flash).factory_reset().is_err());
+    flash.boot();
+    assert_eq!(open(&mut flash).wear(), [Some(5), Some(4)]);
+}
+
+#[test]
+fn a_reset_erases_every_block_in_small_steps() {
+    let mut flash = MockFlash::<1, 4, 128>::new(8);
+    save(&mut flash, &payload(0, 400)).unwrap();
+    save(&mut flash, &payload(1, 100)).unwrap();
+    let before = flash.erases.clone();
+    let mut store = open(&mut flash);
+    let mut reset = store.begin_factory_reset().unwrap();
+    let mut steps = 1;
+    while reset.step().unwrap() {
+        steps += 1;
+    }
+    assert_eq!(steps, 4 + 1 + 4);
+    let now = flash.erases.iter().zip(&before);
+    assert!(now.clone().all(|(now, before)| now - before == 1));
+    // But for the tombstone in the slot that did not count, nothing is left.
+    let (tombstone, rest) = flash.bytes.split_at(HEADER_BYTES);
+    assert!(tombstone.starts_with(b"TTRC") && rest.iter().all(|byte| *byte == 0xff));
+    let mut store = open(&mut flash);
+    let [kept, blank] = store.inspect();
+    assert!(matches!(kept, SlotContent::Tombstone(t) if t.sequence == 2));
+    assert_eq!(blank, SlotContent::Blank);
+    assert_eq!(store.locate(&OTHER), Err(StoreError::Empty));
+    // Saves go on where they were.
+    for (n, slot) in [(3, 1), (4, 0), (5, 1)] {
+        let saved = open(&mut flash).save(&MODEL, &payload(n, 30)).unwrap();
+        assert_eq!((saved.sequence as usize, saved.slot), (n, slot));
+        assert_eq!(find(&flash), Ok((payload(n, 30), Recovery::Newest)));
+    }
+}
+
+#[test]
+fn worn_flash_is_reset_without_a_tombstone() {
+    let mut flash = MockFlash::<1, 4, 128>::new(2);
+    save(&mut flash, b"older").unwrap();
+    save(&mut flash, b"newer").unwrap();
+    // A bit of the tombstone's sequence number, in slot 0.
+    flash.stuck = Some((8, 0x10));
+    open(&mut flash).factory_reset().unwrap();
+    assert_eq!(boot(&flash), Err(StoreError::Corrupted));
+    assert_eq!(open(&mut flash).wear(), [None, None]);
+    flash.stuck = None;
+    save(&mut flash, b"new").unwrap();
+    assert_eq!(boot(&flash).unwrap(), b"new");
+}
+
+#[test]
+fn boot_says_which_tail_it_found() {
+    let mut flash = MockFlash::<1, 4, 128>::new(2);
+    let torn = Torn::Half;
+    let which = |flash: &MockFlash<1, 4, 128>| find(flash).unwrap().1;
+    let cut_save = |flash: &mut MockFlash<1, 4, 128>, after| {
+        flash.cut = Some(Cut { after, torn });
+        assert!(save(flash, &payload(9, 20)).is_err());
+        flash.boot();
+    };
+    save(&mut flash, b"first").unwrap();
+    assert_eq!(which(&flash), Recovery::Newest);
+    // In the erase of a blank slot, which leaves no trace; in its payload; in its header.
+    for (after, want) in [
+        (0, Recovery::Newest),
+        (2, Recovery::PreviousAfterTornSave),
+        (8, Recovery::PreviousAfterTornSave),
+    ] {
+        cut_save(&mut flash, after);
+        assert_eq!(which(&flash), want, "{after}");
+    }
+    save(&mut flash, b"second").unwrap();
+    assert_eq!(which(&flash), Recovery::Newest);
+    // From now on a slot that was erased, and no more, is seen.
+    let torn = Torn::Done;
+    flash.cut = Some(Cut { after: 0, torn });
+    assert!(save(&mut flash, b"third").is_err());
+    assert_eq!(flash.bytes[..128], [0xff; 128]);
+    assert_eq!(which(&flash), Recovery::PreviousAfterTornSave);
+}
+
+/// Given whole or in parts, and whatever words the flash has, it is the same record at an offset
+/// that keeps tensors aligned.
+#[test]
+fn parts_are_the_payload() {
+    fn check<const R: usize, const W: usize, const E: usize>() {
+        let data = payload(0, 700);
+        let mut whole = MockFlash::<R, W, E>::new(4);
+        save(&mut whole, &data).unwrap();
+        for cuts in [[0, 0], [1, 255], [256, 257], [3, 699], [511, 512]] {
+            let [a, b] = cuts;
+            let mut flash = MockFlash::<R, W, E>::new(4);
+            let parts = [&data[..a], &data[a..b], &[], &data[b..]];
+            let saved = open(&mut flash).save_parts(&MODEL, &parts).unwrap();
+            assert_eq!((saved.len, saved.offset as usize % PAYLOAD_ALIGN), (700, 0));
+            assert_eq!(flash.bytes, whole.bytes);
+        }
+        let needed = 2 * data.len();
+        let mut store = Store::new(&mut whole, 0..2 * E as u32).unwrap();
+        let capacity = store.capacity();
+        let full = store.save_parts(&MODEL, &[&data, &data]);
+        assert_eq!(full, Err(StoreError::Full { needed, capacity }));
+    }
+    check::<1, 1, 512>();
+    check::<1, 4, 512>();
+    check::<1, 8, 512>();
+    check::<16, 16, 512>();
+    check::<1, 32, 512>();
+    check::<128, 4, 512>();
+    check::<1, 256, 1024>();
+}
+
 fn planted(sequence: u32, model_id: [u8; 16], data: &[u8]) -> [u8; HEADER_BYTES] {
     let record = Record {
         sequence,
         len: data.len() as u32,
         model_id,
         erases: 9,
+        other_erases: 8,
         payload_crc: checksum(data),
     };
     record.emit()
@@ -222,10 +220,8 @@ fn sequence_numbers_wrap() {
         assert_eq!(boot(&flash).unwrap(), b"data");
         for n in 1..6 {
             let data = payload(n, 20);
-            let mut store = store(flash);
-            let saved = store.save(&MODEL, &data).unwrap();
+            let saved = open(&mut flash).save(&MODEL, &data).unwrap();
             assert_eq!(saved.sequence, first.wrapping_add(n as u32));
-            flash = store.into_flash();
             assert_eq!(boot(&flash).unwrap(), data);
         }
     }
@@ -241,8 +237,7 @@ fn other_models_and_formats_are_told() {
     // The other model's record stays as long as there is another place.
     save(&mut flash, b"mine").unwrap();
     assert_eq!(boot(&flash).unwrap(), b"mine");
-    let mut both = store(flash.clone());
-    assert_eq!(both.locate(&OTHER).unwrap().len, 4);
+    assert_eq!(open(&mut flash).locate(&OTHER).unwrap().len, 4);
     // The one in use is never given up for a newer one of another model.
     flash.cut = Some(Cut {
         after: 3,
@@ -286,7 +281,7 @@ fn every_flipped_bit_falls_back_to_the_older_record() {
         let mut flash = flash.clone();
         flash.bytes[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(boot(&flash).unwrap(), b"older", "bit {bit}");
-        let contents = store(flash.clone()).inspect();
+        let contents = open(&mut flash).inspect();
         assert_eq!(contents[1], SlotContent::Corrupted);
         // The next save mends it.
         save(&mut flash, b"mended").unwrap();
@@ -375,135 +370,4 @@ fn worn_flash_is_seen_and_the_old_record_stays() {
         }
     }
     assert!(seen > 20);
-}
-
-/// A flash that fails once or for good, at every read, write and erase of a save.
-#[test]
-fn failing_flash_leaves_the_old_or_the_new() {
-    for with_torn_slot in [false, true] {
-        let mut flash = MockFlash::<1, 4, 128>::new(2);
-        flash.ecc = true;
-        let old = payload(1, 20);
-        let new = payload(2, 20);
-        save(&mut flash, &payload(0, 20)).unwrap();
-        save(&mut flash, &old).unwrap();
-        if with_torn_slot {
-            flash.cut = Some(Cut {
-                after: 5,
-                torn: Torn::Half,
-            });
-            assert!(save(&mut flash, &new).is_err());
-            flash.boot();
-        }
-        for kind in [Kind::Read, Kind::Write, Kind::Erase] {
-            for (after, once) in (0..30).flat_map(|after| [(after, true), (after, false)]) {
-                let mut flash = flash.clone();
-                flash.failure = Some(Failure { kind, after, once });
-                let result = save(&mut flash, &new);
-                let found = boot(&flash).unwrap();
-                match result {
-                    Ok(()) => assert_eq!(found, new),
-                    Err(StoreError::Flash(MockError::Failing | MockError::Ecc)) => {
-                        assert!(found == old || found == new, "{kind:?} {after} {once}");
-                    }
-                    Err(error) => panic!("{error:?}"),
-                }
-                flash.boot();
-                save(&mut flash, &new).unwrap();
-            }
-        }
-    }
-}
-
-/// One thing that happens to a device.
-#[derive(Debug, Clone)]
-enum Event {
-    Save(usize),
-    CutSave(usize, u64, Torn),
-    Foreign,
-    Reboot,
-}
-
-fn events() -> impl Strategy<Value = Vec<Event>> {
-    let torn = prop_oneof![
-        Just(Torn::Untouched),
-        Just(Torn::Half),
-        any::<u64>().prop_map(Torn::Noise),
-        Just(Torn::Done),
-    ];
-    let event = prop_oneof![
-        3 => (0usize..200).prop_map(Event::Save),
-        4 => (0usize..200, 0u64..80, torn).prop_map(|(len, at, torn)| Event::CutSave(len, at, torn)),
-        1 => Just(Event::Foreign),
-        1 => Just(Event::Reboot),
-    ];
-    prop::collection::vec(event, 1..40)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
-
-    /// Random sequences of operations against a model in RAM.
-    #[test]
-    fn sequences_match_the_model(events in events(), ecc: bool) {
-        let mut flash = MockFlash::<1, 4, 128>::new(4);
-        flash.ecc = ecc;
-        let mut current: Option<Vec<u8>> = None;
-        for (n, event) in events.into_iter().enumerate() {
-            match event {
-                Event::Save(len) => {
-                    let data = payload(n, len);
-                    save(&mut flash, &data).unwrap();
-                    current = Some(data);
-                }
-                Event::CutSave(len, after, torn) => {
-                    let data = payload(n, len);
-                    flash.cut = Some(Cut { after, torn });
-                    let done = save(&mut flash, &data).is_ok();
-                    flash.boot();
-                    let found = boot(&flash).ok();
-                    if done || found.as_deref() == Some(&data[..]) {
-                        current = Some(data);
-                    }
-                }
-                Event::Foreign => {
-                    let error = store(flash.clone()).locate(&OTHER).unwrap_err();
-                    let wrong = matches!(error, StoreError::WrongModel { found: MODEL });
-                    prop_assert_eq!(wrong, current.is_some());
-                }
-                Event::Reboot => flash.boot(),
-            }
-            prop_assert_eq!(boot(&flash).ok(), current.clone());
-        }
-    }
-
-    /// Whatever flash holds: an error or a payload whose checksum is right, and room for a save.
-    #[test]
-    fn random_contents_never_panic(
-        noise in prop::collection::vec(any::<u8>(), 512),
-        headers in prop::array::uniform2(any::<Option<(u32, u32, u16, bool)>>()),
-    ) {
-        let mut flash = MockFlash::<1, 4, 128>::new(4);
-        flash.plant(0, &noise);
-        for (slot, header) in headers.iter().enumerate() {
-            // Sound headers with hostile numbers.
-            if let Some((sequence, len, version, fits)) = *header {
-                let len = if fits { len % 208 } else { len };
-                let start = slot * 256;
-                let data = &noise[start + 48..][..(len as usize).min(208)];
-                let mut header = Record {
-                    sequence, len, model_id: MODEL, erases: len, payload_crc: checksum(data),
-                }.emit();
-                header[4..6].copy_from_slice(&(version % 3).to_le_bytes());
-                let crc = checksum(&header[..44]).to_le_bytes();
-                header[44..].copy_from_slice(&crc);
-                flash.plant(start, &header);
-            }
-        }
-        if let Ok(found) = boot(&flash) {
-            prop_assert!(found.len() <= 208);
-        }
-        save(&mut flash, b"still works").unwrap();
-        prop_assert_eq!(boot(&flash).unwrap(), b"still works");
-    }
 }

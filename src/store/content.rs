@@ -1,7 +1,7 @@
 //! What the two slots hold, and which of them counts.
 
 use super::StoreError;
-use super::record::{RECORD_VERSION, Record};
+use super::record::{RECORD_VERSION, Record, Tombstone};
 
 /// What a slot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +9,9 @@ use super::record::{RECORD_VERSION, Record};
 pub enum SlotContent<E> {
     /// A sound record, its payload checked.
     Record(Record),
-    /// Nothing since the last erase.
+    /// A sound header that says that every older record was forgotten.
+    Tombstone(Tombstone),
+    /// No header since the last erase.
     Blank,
     /// A torn or damaged record.
     Corrupted,
@@ -27,21 +29,23 @@ pub enum SlotContent<E> {
 impl<E> SlotContent<E> {
     pub(super) const fn sequence(&self) -> Option<u32> {
         match self {
-            Self::Record(Record { sequence, .. }) | Self::Version { sequence, .. } => {
-                Some(*sequence)
-            }
+            Self::Record(Record { sequence, .. })
+            | Self::Tombstone(Tombstone { sequence, .. })
+            | Self::Version { sequence, .. } => Some(*sequence),
             _ => None,
         }
     }
 
-    /// How much it tells of what was saved.
+    /// How much it tells of what was saved. What is torn beside a tombstone is a reset or the first
+    /// save after it.
     const fn rank(&self) -> u8 {
         match self {
             Self::Blank => 0,
             Self::Corrupted => 1,
             Self::Unreadable(_) => 2,
-            Self::Version { .. } => 3,
-            Self::Record(_) => 4,
+            Self::Tombstone(_) => 3,
+            Self::Version { .. } => 4,
+            Self::Record(_) => 5,
         }
     }
 
@@ -51,12 +55,28 @@ impl<E> SlotContent<E> {
             Self::Unreadable(_) => 3,
             Self::Corrupted => 2,
             Self::Blank => 1,
-            Self::Version { .. } | Self::Record(_) => 0,
+            Self::Version { .. } | Self::Tombstone(_) | Self::Record(_) => 0,
         }
     }
 
     pub(super) const fn is_unreadable(&self) -> bool {
         matches!(self, Self::Unreadable(_))
+    }
+}
+
+/// Takes what a newer tombstone has forgotten for the blank slot that it is to become.
+pub(super) fn forget<E>(contents: [SlotContent<E>; 2]) -> [SlotContent<E>; 2] {
+    let forgets = |by: &SlotContent<E>, of: &SlotContent<E>| match (by, of.sequence()) {
+        (SlotContent::Tombstone(by), Some(of)) => Record::is_newer(by.sequence, of),
+        _ => false,
+    };
+    let [a, b] = contents;
+    if forgets(&a, &b) {
+        [a, SlotContent::Blank]
+    } else if forgets(&b, &a) {
+        [SlotContent::Blank, b]
+    } else {
+        [a, b]
     }
 }
 
@@ -91,13 +111,17 @@ pub(super) fn why_none<E>(contents: [SlotContent<E>; 2]) -> StoreError<E> {
         SlotContent::Version { found, .. } => StoreError::NewerFormat { found, expected },
         SlotContent::Unreadable(error) => StoreError::Flash(error),
         SlotContent::Corrupted => StoreError::Corrupted,
-        SlotContent::Blank => StoreError::Empty,
+        SlotContent::Blank | SlotContent::Tombstone(_) => StoreError::Empty,
     }
 }
 
-/// Returns the slot that a save may spoil: never the one that the model's tail is loaded from.
-pub(super) fn slot_to_replace<E>(contents: &[SlotContent<E>; 2], model_id: &[u8; 16]) -> usize {
-    if let Some((slot, _)) = newest(contents, model_id) {
+/// Returns the slot that a save may spoil: never the one that the model's tail is loaded from. With
+/// no model, the one that a reset erases first: the older.
+pub(super) fn slot_to_replace<E>(
+    contents: &[SlotContent<E>; 2],
+    model_id: Option<&[u8; 16]>,
+) -> usize {
+    if let Some((slot, _)) = model_id.and_then(|id| newest(contents, id)) {
         return 1 - slot;
     }
     let [a, b] = contents;

@@ -1,5 +1,6 @@
 //! Why a store cannot be made, saved to or loaded from.
 
+use super::ExportError;
 use core::fmt;
 
 /// Why a region of flash cannot hold a store.
@@ -62,9 +63,9 @@ pub enum StoreError<E> {
         /// Bytes of the buffer.
         found: usize,
     },
-    /// Nothing was ever saved here.
+    /// Nothing was ever saved here, or nothing since the last factory reset.
     Empty,
-    /// What was saved belongs to another model.
+    /// What was saved, or is to be imported, belongs to another model.
     WrongModel {
         /// The id of that model.
         found: [u8; 16],
@@ -92,6 +93,8 @@ pub enum StoreError<E> {
         /// Where in flash the difference begins, to the nearest chunk.
         offset: u32,
     },
+    /// What is to be imported is not a sound export.
+    Export(ExportError),
     /// The flash reported an error.
     Flash(E),
 }
@@ -130,7 +133,7 @@ impl<E: fmt::Debug> fmt::Display for StoreError<E> {
             }
             Self::Empty => write!(f, "nothing was saved"),
             Self::WrongModel { found } => {
-                write!(f, "what was saved belongs to the model ")?;
+                write!(f, "the tail belongs to the model ")?;
                 found.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
             Self::OlderFormat { found, expected } => write!(
@@ -146,6 +149,7 @@ impl<E: fmt::Debug> fmt::Display for StoreError<E> {
                 f,
                 "slot {slot} did not keep what was written at {offset:#x}: worn flash"
             ),
+            Self::Export(error) => error.fmt(f),
             Self::Flash(error) => write!(f, "flash error: {error:?}"),
         }
     }

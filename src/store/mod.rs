@@ -2,15 +2,24 @@
 //!
 //! ```text
 //! record   the header that makes a slot's bytes a record, byte by byte
+//! layout   whether a flash can hold two slots
+//! slot     a slot's bytes: chunks read, written and read back, blocks erased
 //! content  what the two slots hold, and which of them counts
+//! parts    a payload whose parts lie apart in RAM
 //! save     one save in bounded steps: erase, payload, check, header
+//! reset    all tails forgotten, in bounded steps too
+//! wear     erase counts, and the slot that is written next
+//! boot     which tail counts: the newest, or the one before a torn save
+//! export   a tail as bytes that leave the device and come back
 //! ```
 //!
 //! Two slots; the newest sound record of the running model counts. A save erases the *other* slot,
 //! writes the payload, reads it back, and writes the header last. Until the header's last word is
 //! there, the slot is no record and the old one counts; from then on the new one does. So a power
 //! cut at any moment, half-erased blocks and torn words included, leaves the old tail or the new
-//! one. Every word is written at most once between two erases.
+//! one, and [`Store::boot`] says which. Every word is written at most once between two erases. A
+//! [factory reset](Store::factory_reset) is as safe: after a cut the tail that counted is there, or
+//! none.
 //!
 //! A slot that cannot be read (ECC flash faults on torn words) counts as damaged as long as the
 //! other one can. A save replaces a damaged slot before any other that does not count, so there is
@@ -18,29 +27,37 @@
 //!
 //! Contract: no allocation, no panic, whatever the flash holds or answers. Stack: one chunk of
 //! [`CHUNK`] bytes, through which every read and write goes, aligned to 16. Wear: each save erases
-//! the blocks of one slot that it needs; the slots take turns.
+//! the blocks of one slot that it needs; the slots take turns, and [`Store::wear`] counts. Payloads
+//! start at a multiple of [`PAYLOAD_ALIGN`](record::PAYLOAD_ALIGN) bytes.
 
+mod boot;
 mod content;
 mod error;
+pub mod export;
+mod layout;
+mod parts;
 pub mod record;
+mod reset;
 mod save;
+mod slot;
+mod wear;
 
+pub use boot::Recovery;
 pub use content::SlotContent;
 pub use error::{LayoutError, StoreError};
-pub use record::Record;
+pub use export::{Export, ExportError};
+pub use record::{Record, Tombstone};
+pub use reset::Reset;
 pub use save::Save;
 
-use content::{newest, why_none};
+use content::{forget, newest, why_none};
 use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
-use record::{Checksum, HEADER_BYTES, HeaderError, payload_offset};
+use layout::{check_slot, check_words};
+use record::payload_offset;
 
 /// Bytes that are read or written at a time; the largest word that a flash may have.
 pub const CHUNK: usize = 256;
-
-/// A buffer that any flash driver takes.
-#[repr(align(16))]
-struct Chunk([u8; CHUNK]);
 
 /// A record that was found, loaded or saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +71,7 @@ pub struct Saved {
     pub len: usize,
     /// Its sequence number: how many saves came before, modulo 2^32.
     pub sequence: u32,
-    /// How often its slot has been erased. After a power cut an estimate from the other slot's.
+    /// How often its slot has been erased: see [`Store::wear`].
     pub erases: u32,
 }
 
@@ -62,7 +79,7 @@ pub struct Saved {
 ///
 /// # Examples
 /// ```
-/// use tailtune::store::Store;
+/// use tailtune::store::{Recovery, Store, StoreError};
 /// # use embedded_storage::nor_flash::*;
 /// # struct Ram(Vec<u8>);
 /// # impl ErrorType for Ram { type Error = NorFlashErrorKind; }
@@ -93,6 +110,19 @@ pub struct Saved {
 /// let mut buffer = [0; 64];
 /// let saved = store.load(&model_id, &mut buffer)?;
 /// assert_eq!(&buffer[..saved.len], b"a better one");
+///
+/// // After a reset: which of the two it is.
+/// assert_eq!(store.boot(&model_id)?, (saved, Recovery::Newest));
+///
+/// // To a host, which checks it, through a buffer of any size.
+/// let (mut sent, mut export) = (Vec::new(), store.export(&model_id)?);
+/// while let count @ 1.. = export.read(&mut buffer)? {
+///     sent.extend_from_slice(&buffer[..count]);
+/// }
+/// assert_eq!(tailtune::store::export::parse(&sent)?.payload, b"a better one");
+///
+/// store.factory_reset()?;
+/// assert_eq!(store.load(&model_id, &mut buffer), Err(StoreError::Empty));
 /// # Ok(())
 /// # }
 /// ```
@@ -165,9 +195,32 @@ impl<F: NorFlash> Store<F> {
         &self.flash
     }
 
-    /// Returns what both slots hold, payloads checked.
+    /// Returns what both slots hold, payloads checked. A record that is older than a tombstone beside
+    /// it counts no more: see [`locate`](Self::locate) and [`boot`](Self::boot) for what does.
     pub fn inspect(&mut self) -> [SlotContent<F::Error>; 2] {
         [0, 1].map(|slot| self.content(slot))
+    }
+
+    /// Returns what of both slots counts. Where a read fails both are read again: a torn slot stays
+    /// unreadable beside one that is read, a flash that fails shows itself at both.
+    fn contents(&mut self) -> [SlotContent<F::Error>; 2] {
+        let contents = self.inspect();
+        if !contents.iter().any(SlotContent::is_unreadable) {
+            return forget(contents);
+        }
+        forget(self.inspect())
+    }
+
+    /// As [`contents`](Self::contents), for what erases a slot.
+    ///
+    /// # Errors
+    /// [`StoreError::Flash`] where neither slot can be read.
+    fn replaceable(&mut self) -> Result<[SlotContent<F::Error>; 2], StoreError<F::Error>> {
+        let contents = self.contents();
+        if contents.iter().all(SlotContent::is_unreadable) {
+            return Err(why_none(contents));
+        }
+        Ok(contents)
     }
 
     /// Finds the newest sound record of a model, without copying it: what firmware that can map its
@@ -176,11 +229,13 @@ impl<F: NorFlash> Store<F> {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn locate(&mut self, model_id: &[u8; 16]) -> Result<Saved, StoreError<F::Error>> {
-        let contents = self.inspect();
-        match newest(&contents, model_id) {
-            Some((slot, record)) => Ok(self.saved(slot, &record)),
-            None => Err(why_none(contents)),
-        }
+        let (slot, record) = self.newest(model_id)?;
+        Ok(self.saved(slot, &record))
+    }
+
+    fn newest(&mut self, model_id: &[u8; 16]) -> Result<(usize, Record), StoreError<F::Error>> {
+        let contents = self.contents();
+        newest(&contents, model_id).ok_or_else(|| why_none(contents))
     }
 
     /// Copies the newest sound record of a model to a buffer.
@@ -195,7 +250,7 @@ impl<F: NorFlash> Store<F> {
         model_id: &[u8; 16],
         buffer: &mut [u8],
     ) -> Result<Saved, StoreError<F::Error>> {
-        let mut contents = self.inspect();
+        let mut contents = self.contents();
         // A second round only where flash reads differently the second time.
         while let Some((slot, record)) = newest(&contents, model_id) {
             let saved = self.saved(slot, &record);
@@ -223,133 +278,13 @@ impl<F: NorFlash> Store<F> {
         Err(why_none(contents))
     }
 
-    /// Saves a payload: what [`load`](Self::load) gives from now on.
-    ///
-    /// # Errors
-    /// [`StoreError::Full`], [`StoreError::Worn`] or [`StoreError::Flash`]; the record before is
-    /// still there and still counts.
-    pub fn save(
-        &mut self,
-        model_id: &[u8; 16],
-        payload: &[u8],
-    ) -> Result<Saved, StoreError<F::Error>> {
-        self.begin_save(model_id, payload)?.finish()
-    }
-
-    /// Starts a save, to be done in steps of one erase or one chunk each. Writes nothing yet.
-    ///
-    /// # Errors
-    /// [`StoreError::Full`].
-    pub fn begin_save<'s>(
-        &'s mut self,
-        model_id: &[u8; 16],
-        payload: &'s [u8],
-    ) -> Result<Save<'s, F>, StoreError<F::Error>> {
-        Save::new(self, model_id, payload)
-    }
-
-    /// Returns the flash offset of a slot's first byte.
-    fn start(&self, slot: usize) -> u32 {
-        self.slots.get(slot).map_or(0, |slot| slot.start)
-    }
-
     fn saved(&self, slot: usize, record: &Record) -> Saved {
         Saved {
             slot,
-            offset: self.start(slot) + payload_offset(Self::WORD) as u32,
+            offset: self.payload_start(slot),
             len: record.len as usize,
             sequence: record.sequence,
             erases: record.erases,
         }
     }
-
-    /// Reads `len` bytes at an offset of flash into the chunk; what is read beyond them, up to a
-    /// whole word, is of no meaning.
-    fn read(&mut self, offset: u32, len: usize, chunk: &mut Chunk) -> Result<(), F::Error> {
-        let padded = len.next_multiple_of(Self::WORD);
-        let bytes = chunk.0.get_mut(..padded).unwrap_or_default();
-        self.flash.read(offset, bytes)
-    }
-
-    fn header(&mut self, slot: usize) -> Result<Result<Record, HeaderError>, F::Error> {
-        let mut chunk = Chunk([0; CHUNK]);
-        self.read(self.start(slot), HEADER_BYTES, &mut chunk)?;
-        let header = chunk.0.get(..HEADER_BYTES).unwrap_or(&[]);
-        Ok(Record::parse(header))
-    }
-
-    fn content(&mut self, slot: usize) -> SlotContent<F::Error> {
-        let record = match self.header(slot) {
-            Ok(Ok(record)) => record,
-            Ok(Err(HeaderError::Blank)) => return SlotContent::Blank,
-            Ok(Err(HeaderError::Corrupted)) => return SlotContent::Corrupted,
-            Ok(Err(HeaderError::Version { found, sequence })) => {
-                return SlotContent::Version { found, sequence };
-            }
-            Err(error) => return SlotContent::Unreadable(error),
-        };
-        if record.len as usize > self.capacity() {
-            return SlotContent::Corrupted;
-        }
-        match self.read_payload(slot, record.len, |_, _| {}) {
-            Ok(crc) if crc == record.payload_crc => SlotContent::Record(record),
-            Ok(_) => SlotContent::Corrupted,
-            Err(error) => SlotContent::Unreadable(error),
-        }
-    }
-
-    /// Hands a payload out in chunks and returns its CRC.
-    fn read_payload(
-        &mut self,
-        slot: usize,
-        len: u32,
-        mut each: impl FnMut(usize, &[u8]),
-    ) -> Result<u32, F::Error> {
-        let start = self.start(slot) + payload_offset(Self::WORD) as u32;
-        let mut chunk = Chunk([0; CHUNK]);
-        let mut sum = Checksum::new();
-        for at in (0..len).step_by(CHUNK) {
-            let count = CHUNK.min((len - at) as usize);
-            self.read(start + at, count, &mut chunk)?;
-            let bytes = chunk.0.get(..count).unwrap_or(&[]);
-            sum.update(bytes);
-            each(at as usize, bytes);
-        }
-        Ok(sum.finish())
-    }
-}
-
-/// Checks that reads, writes, erases and the chunk are multiples of the flash's words.
-const fn check_words<F: NorFlash>(word: usize) -> Result<(), LayoutError> {
-    let (read, write, erase) = (F::READ_SIZE, F::WRITE_SIZE, F::ERASE_SIZE);
-    if read == 0
-        || write == 0
-        || erase == 0
-        || !word.is_multiple_of(read)
-        || !word.is_multiple_of(write)
-        || !erase.is_multiple_of(word)
-        || !CHUNK.is_multiple_of(word)
-    {
-        return Err(LayoutError::WordSize { read, write, erase });
-    }
-    Ok(())
-}
-
-/// Checks a slot against the flash.
-fn check_slot<F: NorFlash>(flash: &F, slot: &Range<u32>, word: usize) -> Result<(), LayoutError> {
-    let erase = F::ERASE_SIZE;
-    let Range { start, end } = *slot;
-    let aligned = |offset: u32| (offset as usize).is_multiple_of(erase);
-    if start > end || !aligned(start) || !aligned(end) {
-        return Err(LayoutError::Misaligned { start, end, erase });
-    }
-    if end as usize > flash.capacity() {
-        let capacity = flash.capacity();
-        return Err(LayoutError::OutOfRange { end, capacity });
-    }
-    let (needed, found) = (payload_offset(word) + word, (end - start) as usize);
-    if found < needed {
-        return Err(LayoutError::TooSmall { needed, found });
-    }
-    Ok(())
 }

@@ -7,12 +7,12 @@
 //! offset  bytes
 //!      0      4  magic, "TTRC"
 //!      4      2  format version, 1
-//!      6      2  0
+//!      6      2  kind: 0 a tail, 1 a tombstone, which says that all was forgotten
 //!      8      4  sequence number: one more than the record it replaces, modulo 2^32
-//!     12      4  payload length, bytes
-//!     16     16  model id
+//!     12      4  payload length, bytes; a tombstone's is 0
+//!     16     16  model id; a tombstone's is 0
 //!     32      4  erase cycles of this slot, this record's own counted
-//!     36      4  0
+//!     36      4  erase cycles of the other slot, as known then
 //!     40      4  payload CRC-32 (ISO-HDLC)
 //!     44      4  header CRC-32 (ISO-HDLC) of bytes 0..44
 //! ```
@@ -20,6 +20,7 @@
 //! These 48 bytes keep their meaning in every version, so that an older or a newer record is told
 //! from a damaged one.
 
+use super::CHUNK;
 use core::ops::Range;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -28,6 +29,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: [u8; 4] = *b"TTRC";
 /// The format version that is written.
 pub const RECORD_VERSION: u16 = 1;
+/// The kind of a header with a tail behind it.
+const KIND_TAIL: u16 = 0;
+/// The kind of a tombstone.
+const KIND_TOMBSTONE: u16 = 1;
 /// Bytes of a header before padding.
 pub const HEADER_BYTES: usize = size_of::<Header>();
 /// What the header CRC covers.
@@ -72,8 +77,22 @@ pub struct Record {
     pub model_id: [u8; 16],
     /// Erase cycles of the slot.
     pub erases: u32,
+    /// Erase cycles of the other slot, as known when this was written.
+    pub other_erases: u32,
     /// CRC-32 of the payload.
     pub payload_crc: u32,
+}
+
+/// What a tombstone's header says: every record that is older was forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Tombstone {
+    /// What is older: see [`Record::is_newer`].
+    pub sequence: u32,
+    /// Erase cycles of the slot.
+    pub erases: u32,
+    /// Erase cycles of the other slot, the one that forgot it counted.
+    pub other_erases: u32,
 }
 
 /// Why bytes are not a record's header.
@@ -85,6 +104,8 @@ pub enum HeaderError {
     Blank,
     /// Torn, worn or foreign bytes.
     Corrupted,
+    /// A sound header with no tail behind it.
+    Tombstone(Tombstone),
     /// A sound header of another format version.
     Version {
         /// Its number.
@@ -100,12 +121,12 @@ pub enum HeaderError {
 struct Header {
     magic: [u8; 4],
     version: U16,
-    reserved: U16,
+    kind: U16,
     sequence: U32,
     len: U32,
     model_id: [u8; 16],
     erases: U32,
-    reserved_2: U32,
+    other_erases: U32,
     payload_crc: U32,
     header_crc: U32,
 }
@@ -113,6 +134,23 @@ struct Header {
 const _: () = assert!(HEADER_BYTES == 48);
 
 impl Header {
+    fn new(kind: u16, record: &Record) -> Self {
+        let mut header = Self {
+            magic: MAGIC,
+            version: RECORD_VERSION.into(),
+            kind: kind.into(),
+            sequence: record.sequence.into(),
+            len: record.len.into(),
+            model_id: record.model_id,
+            erases: record.erases.into(),
+            other_erases: record.other_erases.into(),
+            payload_crc: record.payload_crc.into(),
+            header_crc: 0.into(),
+        };
+        header.header_crc = header.computed_crc().into();
+        header
+    }
+
     fn computed_crc(&self) -> u32 {
         checksum(self.as_bytes().get(COVERED).unwrap_or(&[]))
     }
@@ -140,35 +178,28 @@ impl Record {
                 sequence,
             });
         }
-        Ok(Self {
+        let record = Self {
             sequence,
             len: header.len.get(),
             model_id: header.model_id,
             erases: header.erases.get(),
+            other_erases: header.other_erases.get(),
             payload_crc: header.payload_crc.get(),
-        })
+        };
+        match header.kind.get() {
+            KIND_TAIL => Ok(record),
+            KIND_TOMBSTONE => Err(HeaderError::Tombstone(Tombstone {
+                sequence,
+                erases: record.erases,
+                other_erases: record.other_erases,
+            })),
+            _ => Err(HeaderError::Corrupted),
+        }
     }
 
     /// Returns the header's bytes.
     pub fn emit(&self) -> [u8; HEADER_BYTES] {
-        let mut header = Header {
-            magic: MAGIC,
-            version: RECORD_VERSION.into(),
-            reserved: 0.into(),
-            sequence: self.sequence.into(),
-            len: self.len.into(),
-            model_id: self.model_id,
-            erases: self.erases.into(),
-            reserved_2: 0.into(),
-            payload_crc: self.payload_crc.into(),
-            header_crc: 0.into(),
-        };
-        header.header_crc = header.computed_crc().into();
-        let mut bytes = [0; HEADER_BYTES];
-        for (to, from) in bytes.iter_mut().zip(header.as_bytes()) {
-            *to = *from;
-        }
-        bytes
+        zerocopy::transmute!(Header::new(KIND_TAIL, self))
     }
 
     /// Returns whether a sequence number is newer than another, across the wrap at 2^32.
@@ -177,10 +208,38 @@ impl Record {
     }
 }
 
+impl Tombstone {
+    /// Returns the header's bytes.
+    pub fn emit(&self) -> [u8; HEADER_BYTES] {
+        let nothing = Record {
+            sequence: self.sequence,
+            len: 0,
+            model_id: [0; 16],
+            erases: self.erases,
+            other_erases: self.other_erases,
+            payload_crc: checksum(&[]),
+        };
+        zerocopy::transmute!(Header::new(KIND_TOMBSTONE, &nothing))
+    }
+}
+
+/// What [`payload_offset`] is a multiple of, so that tensors aligned to 16 within a payload are
+/// aligned in flash, where slots start at erase blocks of at least 16 bytes.
+pub const PAYLOAD_ALIGN: usize = 16;
+
 /// Returns where the payload starts in a slot of a flash whose words have `word` bytes.
 pub const fn payload_offset(word: usize) -> usize {
     HEADER_BYTES.next_multiple_of(word)
 }
+
+// The words that a store takes are those that divide a chunk.
+const _: () = {
+    let mut word = 1;
+    while word <= CHUNK {
+        assert!(!CHUNK.is_multiple_of(word) || payload_offset(word).is_multiple_of(PAYLOAD_ALIGN));
+        word += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {
@@ -191,6 +250,7 @@ mod tests {
         len: 5,
         model_id: *b"0123456789abcdef",
         erases: 7,
+        other_erases: 6,
         payload_crc: 0xcbf4_3926,
     };
 
@@ -199,10 +259,27 @@ mod tests {
         let bytes = RECORD.emit();
         assert_eq!(&bytes[..16], b"TTRC\x01\0\0\0\x01\x02\x03\x04\x05\0\0\0");
         assert_eq!(&bytes[16..32], b"0123456789abcdef");
-        assert_eq!(&bytes[32..44], b"\x07\0\0\0\0\0\0\0\x26\x39\xf4\xcb");
+        assert_eq!(&bytes[32..44], b"\x07\0\0\0\x06\0\0\0\x26\x39\xf4\xcb");
         assert_eq!(bytes[44..], checksum(&bytes[..44]).to_le_bytes());
         assert_eq!(checksum(b"123456789"), 0xcbf4_3926);
         assert_eq!(Record::parse(&bytes), Ok(RECORD));
+    }
+
+    #[test]
+    fn a_tombstone_is_no_tail() {
+        let tombstone = Tombstone {
+            sequence: 9,
+            erases: 3,
+            other_erases: 4,
+        };
+        let mut bytes = tombstone.emit();
+        let want = HeaderError::Tombstone(tombstone);
+        assert_eq!(Record::parse(&bytes), Err(want));
+        // Nor is a kind that nobody writes.
+        bytes[6] = 2;
+        let crc = checksum(&bytes[..44]).to_le_bytes();
+        bytes[44..].copy_from_slice(&crc);
+        assert_eq!(Record::parse(&bytes), Err(HeaderError::Corrupted));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One save, in steps of bounded length.
 
-use super::content::{SlotContent, slot_to_replace, why_none};
-use super::record::{HEADER_BYTES, checksum, payload_offset};
-use super::{CHUNK, Chunk, Record, Saved, Store, StoreError};
+use super::parts::Parts;
+use super::record::{HEADER_BYTES, payload_offset};
+use super::{Record, Saved, Store, StoreError};
 use embedded_storage::nor_flash::NorFlash;
 
 /// Which operation comes next.
@@ -27,43 +27,83 @@ enum Phase {
 #[derive(Debug)]
 pub struct Save<'s, F: NorFlash> {
     store: &'s mut Store<F>,
-    payload: &'s [u8],
+    payload: Parts<'s>,
     slot: usize,
     record: Record,
     phase: Phase,
 }
 
-impl<'s, F: NorFlash> Save<'s, F> {
-    pub(super) fn new(
-        store: &'s mut Store<F>,
+impl<F: NorFlash> Store<F> {
+    /// Saves a payload: what [`load`](Self::load) gives from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Worn`] or [`StoreError::Flash`]; the record before is
+    /// still there and still counts.
+    pub fn save(
+        &mut self,
+        model_id: &[u8; 16],
+        payload: &[u8],
+    ) -> Result<Saved, StoreError<F::Error>> {
+        self.begin_save(model_id, payload)?.finish()
+    }
+
+    /// Saves a payload that is given in parts, one behind the other, with no buffer for the whole.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_parts(
+        &mut self,
+        model_id: &[u8; 16],
+        parts: &[&[u8]],
+    ) -> Result<Saved, StoreError<F::Error>> {
+        self.begin_save_parts(model_id, parts)?.finish()
+    }
+
+    /// Starts a save, to be done in steps of one erase or one chunk each. Writes nothing yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], or [`StoreError::Flash`] where neither slot can be read.
+    pub fn begin_save<'s>(
+        &'s mut self,
         model_id: &[u8; 16],
         payload: &'s [u8],
+    ) -> Result<Save<'s, F>, StoreError<F::Error>> {
+        Save::new(self, model_id, Parts::one(payload))
+    }
+
+    /// Starts a save of a payload that is given in parts, one behind the other.
+    ///
+    /// # Errors
+    /// As [`begin_save`](Self::begin_save).
+    pub fn begin_save_parts<'s>(
+        &'s mut self,
+        model_id: &[u8; 16],
+        parts: &'s [&'s [u8]],
+    ) -> Result<Save<'s, F>, StoreError<F::Error>> {
+        Save::new(self, model_id, Parts::many(parts))
+    }
+}
+
+impl<'s, F: NorFlash> Save<'s, F> {
+    fn new(
+        store: &'s mut Store<F>,
+        model_id: &[u8; 16],
+        payload: Parts<'s>,
     ) -> Result<Self, StoreError<F::Error>> {
         let (needed, capacity) = (payload.len(), store.capacity());
         let len = u32::try_from(needed).ok().filter(|_| needed <= capacity);
         let len = len.ok_or(StoreError::Full { needed, capacity })?;
-        let mut contents = store.inspect();
-        if contents.iter().any(SlotContent::is_unreadable) {
-            // A torn slot stays unreadable beside one that is read; a failing flash shows itself.
-            contents = store.inspect();
-        }
-        if contents.iter().all(SlotContent::is_unreadable) {
-            return Err(why_none(contents));
-        }
-        let slot = slot_to_replace(&contents, model_id);
-        let kept = contents.get(1 - slot);
-        // A damaged payload leaves a header that still tells the wear.
-        let headers = [slot, 1 - slot].map(|slot| store.header(slot).ok()?.ok());
-        let erases = headers.iter().flatten().next().map_or(0, |h| h.erases);
+        let contents = store.replaceable()?;
+        let next = store.next(&contents, Some(model_id));
         let record = Record {
-            sequence: kept
-                .and_then(SlotContent::sequence)
-                .map_or(0, |newest| newest.wrapping_add(1)),
+            sequence: next.sequence,
             len,
             model_id: *model_id,
-            erases: erases.saturating_add(1),
-            payload_crc: checksum(payload),
+            erases: next.erases,
+            other_erases: next.other_erases,
+            payload_crc: payload.checksum(),
         };
+        let slot = next.slot;
         Ok(Self {
             store,
             payload,
@@ -101,12 +141,8 @@ impl<'s, F: NorFlash> Save<'s, F> {
 
     /// The header's block goes first: from then on the slot is no record, whatever comes after.
     fn erase(&mut self, at: u32) -> Result<Phase, StoreError<F::Error>> {
-        let block = F::ERASE_SIZE as u32;
-        let from = self.store.start(self.slot) + at;
-        let flash = &mut self.store.flash;
-        flash.erase(from, from + block).map_err(StoreError::Flash)?;
-        let next = at + block;
-        let needed = payload_offset(Store::<F>::WORD) + self.payload.len();
+        let next = self.store.erase_block(self.slot, at)?;
+        let needed = payload_offset(Store::<F>::WORD) + self.record.len as usize;
         Ok(if (next as usize) < needed {
             Phase::Erase(next)
         } else {
@@ -115,63 +151,26 @@ impl<'s, F: NorFlash> Save<'s, F> {
     }
 
     fn write_payload(&mut self, at: usize) -> Result<Phase, StoreError<F::Error>> {
-        let bytes = self.payload_at(at);
-        if bytes.is_empty() {
+        if at >= self.record.len as usize {
             return Ok(Phase::Check(0));
         }
-        let offset = self.payload_start() + at as u32;
-        self.write(offset, bytes)?;
-        Ok(Phase::Payload(at + bytes.len()))
+        let offset = self.store.payload_start(self.slot) + at as u32;
+        let written = self.store.write(offset, self.payload, at)?;
+        Ok(Phase::Payload(at + written))
     }
 
     fn check_payload(&mut self, at: usize) -> Result<Phase, StoreError<F::Error>> {
-        let bytes = self.payload_at(at);
-        if bytes.is_empty() {
+        if at >= self.record.len as usize {
             return Ok(Phase::Header);
         }
-        self.check(self.payload_start() + at as u32, bytes)?;
-        Ok(Phase::Check(at + bytes.len()))
+        let offset = self.store.payload_start(self.slot) + at as u32;
+        let same = self.store.check(self.slot, offset, self.payload, at)?;
+        Ok(Phase::Check(at + same))
     }
 
     fn write_header(&mut self) -> Result<Phase, StoreError<F::Error>> {
         let header: [u8; HEADER_BYTES] = self.record.emit();
-        let start = self.store.start(self.slot);
-        self.write(start, &header)?;
-        self.check(start, &header)?;
+        self.store.write_header(self.slot, &header)?;
         Ok(Phase::Done)
-    }
-
-    fn payload_start(&self) -> u32 {
-        self.store.start(self.slot) + payload_offset(Store::<F>::WORD) as u32
-    }
-
-    /// Returns the chunk of payload from a byte on; empty at its end.
-    fn payload_at(&self, at: usize) -> &'s [u8] {
-        let rest = self.payload.get(at..).unwrap_or(&[]);
-        rest.get(..CHUNK).unwrap_or(rest)
-    }
-
-    /// Writes up to a chunk, padded to whole words.
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StoreError<F::Error>> {
-        let mut chunk = Chunk([0xff; CHUNK]);
-        for (to, from) in chunk.0.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        let padded = bytes.len().next_multiple_of(F::WRITE_SIZE);
-        let words = chunk.0.get(..padded).unwrap_or(&[]);
-        let flash = &mut self.store.flash;
-        flash.write(offset, words).map_err(StoreError::Flash)
-    }
-
-    /// Reads back what was written.
-    fn check(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StoreError<F::Error>> {
-        let mut chunk = Chunk([0; CHUNK]);
-        let read = self.store.read(offset, bytes.len(), &mut chunk);
-        read.map_err(StoreError::Flash)?;
-        if chunk.0.get(..bytes.len()) == Some(bytes) {
-            return Ok(());
-        }
-        let slot = self.slot;
-        Err(StoreError::Worn { slot, offset })
     }
 }

@@ -3,3 +3,5 @@
 
 pub mod mock_flash;
 pub mod random;
+pub mod store_fuzz;
+pub mod tails;
