@@ -21,6 +21,8 @@ pub enum Buffer {
     Velocity,
     /// Values of the replay buffer.
     Replay,
+    /// Samples offered of each class, `[classes]`.
+    Seen,
 }
 
 /// A number of a [`Schedule`](super::Schedule).
@@ -132,6 +134,7 @@ impl fmt::Display for Buffer {
             Self::Logits => "logit",
             Self::Velocity => "velocity",
             Self::Replay => "replay",
+            Self::Seen => "sample count",
         })
     }
 }
