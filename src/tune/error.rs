@@ -23,6 +23,8 @@ pub enum Buffer {
     Replay,
     /// Samples offered of each class, `[classes]`.
     Seen,
+    /// Labels of the samples in flash, one for each slot.
+    Labels,
 }
 
 /// A number of a [`Schedule`](super::Schedule).
@@ -135,6 +137,7 @@ impl fmt::Display for Buffer {
             Self::Velocity => "velocity",
             Self::Replay => "replay",
             Self::Seen => "sample count",
+            Self::Labels => "label",
         })
     }
 }

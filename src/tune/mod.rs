@@ -42,7 +42,9 @@ pub use math::Math;
 pub use memory::{HeadMemory, MomentumMemory, SoftmaxMemory, momentum_bytes, plain_bytes};
 pub use method::{Method, MethodId, Schedule};
 pub use origin::{FromScratch, HeadOrigin, OriginFn};
-pub use replay::{Offer, Replay, ReplayMemory, Samples};
+pub use replay::{
+    FlashBuffers, FlashOffer, FlashReplay, Offer, Replay, ReplayError, ReplayMemory, Samples,
+};
 pub use softmax::{Softmax, SoftmaxBuffers, Velocity};
 pub use tail::{Tail, TailError};
 pub use tuner::Tuner;

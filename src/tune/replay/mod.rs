@@ -6,13 +6,26 @@
 //! ```text
 //! ram        Replay: samples in lent memory, in the order in which they came
 //! reservoir  what stays of it when more comes than fits: balanced over the classes
+//! flash      FlashReplay: a ring of erase blocks, balanced by what it accepts
+//! scan       what of it a reset left
+//! io         its reads and writes
+//! record     its bytes
+//! error      why flash was refused
 //! ```
 //!
-//! RAM: `d_model + 2` bytes a sample, and 4 bytes a class if it is to stay balanced. Nothing allocates or panics, and no sample is ever copied to the stack.
+//! RAM: `d_model + 2` bytes a sample in RAM, 2 bytes a sample in flash; 4 bytes a class for either if
+//! it is to stay balanced. Nothing allocates or panics, and no sample is ever copied to the stack.
 
+mod error;
+mod flash;
+mod io;
 mod ram;
+mod record;
 mod reservoir;
+mod scan;
 
+pub use error::ReplayError;
+pub use flash::{FlashBuffers, FlashOffer, FlashReplay};
 pub use ram::{Replay, ReplayMemory};
 pub use reservoir::Offer;
 

@@ -1,8 +1,6 @@
 //! Samples in RAM: what stays when more is offered than fits, evenly over classes and over time.
 
-mod common;
-
-use common::random::Random;
+use crate::common::random::Random;
 use proptest::prelude::*;
 use tailtune::model::Features;
 use tailtune::tune::*;
