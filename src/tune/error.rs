@@ -33,6 +33,10 @@ pub enum Buffer {
     Scratch,
     /// The block's tensors, as bytes.
     Block,
+    /// Samples offered of each class, `[classes]`.
+    Seen,
+    /// Labels of the samples in flash, one for each slot.
+    Labels,
 }
 
 /// A number of a [`Schedule`](super::Schedule).
@@ -52,6 +56,8 @@ pub enum ScheduleField {
     Batch,
     /// Must lie in 0..1.
     LabelSmoothing,
+    /// Must be finite and above 0.
+    Emphasis,
     /// Must not be 1: that would hold every sample back.
     HoldBack,
 }
@@ -159,6 +165,8 @@ impl fmt::Display for Buffer {
             Self::Parameters => "parameter",
             Self::Scratch => "scratch",
             Self::Block => "block",
+            Self::Seen => "sample count",
+            Self::Labels => "label",
         })
     }
 }
@@ -174,6 +182,7 @@ impl fmt::Display for ScheduleField {
             }
             Self::Batch => "a batch must have at least 1 sample, and only 1 for this method",
             Self::LabelSmoothing => "label smoothing must be at least 0 and below 1",
+            Self::Emphasis => "emphasis must be finite and above 0",
             Self::HoldBack => "one sample in 1 cannot be held back: none is left to learn from",
         })
     }

@@ -217,12 +217,12 @@ impl<'f, M: Method + ?Sized, S: Samples + ?Sized> Fit<'f, M, S> {
     /// Returns what a sample weighs.
     fn weight_of(&mut self, index: usize) -> f32 {
         if !self.schedule.class_balance {
-            return 1.0;
+            return self.schedule.emphasis;
         }
         let label = self.samples.label(index);
         let of_class = (0..self.len as usize).filter(|&i| self.samples.label(i) == label);
         let of_class = of_class.count() as f32 * self.present as f32;
-        self.len as f32 / of_class
+        self.schedule.emphasis * (self.len as f32 / of_class)
     }
 
     /// Returns whether the loss has not fallen for as long as the schedule allows.

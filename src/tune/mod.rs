@@ -65,7 +65,9 @@ pub use method::{Method, MethodId};
 pub use ncm::{Ncm, NcmBuffers, Nearest};
 pub use origin::{FromScratch, HeadOrigin, OriginFn};
 pub use reject::Rejection;
-pub use replay::{Replay, ReplayMemory, Samples};
+pub use replay::{
+    FlashBuffers, FlashOffer, FlashReplay, Offer, Replay, ReplayError, ReplayMemory, Samples,
+};
 pub use ridge::{Ridge, RidgeBuffers, RidgeOptions};
 pub use schedule::{Decay, Optimizer, Schedule};
 pub use self_label::SelfLabel;

@@ -56,16 +56,11 @@ pub struct RidgeBuffers<'m> {
 pub struct RidgeOptions {
     /// Pull of the weights towards 0, in squared units of the features.
     pub lambda: f32,
-    /// How often a sample counts: above 1, what is learned now outweighs what the tail already knows.
-    pub emphasis: f32,
 }
 
 impl Default for RidgeOptions {
     fn default() -> Self {
-        Self {
-            lambda: 10.0,
-            emphasis: 1.0,
-        }
+        Self { lambda: 10.0 }
     }
 }
 
@@ -157,16 +152,20 @@ impl<'m> Ridge<'m> {
         Ok(())
     }
 
-    /// Learns from one sample at once: W is the solution again afterwards. Returns half the squared error
+    /// Learns from one sample that counts `weight` times: W is the solution again afterwards. Returns half the squared error
     /// from before.
     ///
     /// # Errors
     /// As [`Method::check`]; [`TuneError::NotFinite`], with nothing changed, for a feature that overflows.
-    pub fn learn(&mut self, features: &Features<'_>, label: u16) -> Result<f32, TuneError> {
+    pub fn learn(
+        &mut self,
+        features: &Features<'_>,
+        label: u16,
+        weight: f32,
+    ) -> Result<f32, TuneError> {
         self.head.check(features, label)?;
         self.solve()?;
         self.take(features)?;
-        let weight = self.options.emphasis;
         let norm = dot(0.0, self.x, self.x) * weight;
         if !norm.is_finite() {
             return Err(TuneError::NotFinite { epoch: 0, step: 0 });
@@ -285,7 +284,6 @@ impl Method for Ridge<'_> {
     fn step(&mut self, features: &Features<'_>, label: u16, weight: f32) -> Result<f32, TuneError> {
         self.check(features, label)?;
         self.take(features)?;
-        let weight = weight * self.options.emphasis;
         let mut rest = &mut *self.factor;
         let mut tail = &*self.x;
         while let Some((&x, _)) = tail.split_first() {

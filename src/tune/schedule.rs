@@ -49,6 +49,9 @@ pub struct Schedule {
     /// Share of a label that is spread evenly over all classes, in `0..1` (Szegedy et al.,
     /// arXiv 1512.00567).
     pub label_smoothing: f32,
+    /// How often a sample counts, above 0: where a method goes on from the sums that a tail holds (ncm, ridge),
+    /// above 1 what is learned now outweighs them. Elsewhere it multiplies the learning rate.
+    pub emphasis: f32,
     /// Whether every class counts alike, however many samples it has: a sample weighs
     /// `n / (classes present · n of its class)`.
     pub class_balance: bool,
@@ -73,6 +76,7 @@ impl Default for Schedule {
             momentum: 0.9,
             weight_decay: 0.0,
             label_smoothing: 0.0,
+            emphasis: 1.0,
             class_balance: false,
             hold_back: 0,
             patience: 0,
@@ -100,6 +104,10 @@ impl Schedule {
             (
                 unit.contains(&self.label_smoothing),
                 ScheduleField::LabelSmoothing,
+            ),
+            (
+                self.emphasis.is_finite() && self.emphasis > 0.0,
+                ScheduleField::Emphasis,
             ),
             (self.hold_back != 1, ScheduleField::HoldBack),
         ];

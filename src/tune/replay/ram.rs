@@ -1,33 +1,10 @@
-//! Replay: labelled features kept to train on, int8 as the encoder gave them.
-//!
-//! The trunk is frozen, so it runs once per sample and its output is all that training needs
-//! (latent replay). [`Samples`] is what a fit reads from: [`Replay`] keeps them in RAM; a partition
-//! of flash can be another.
-//!
-//! RAM: `d_model + 2` bytes a sample. Nothing allocates or panics.
+//! Samples in RAM that the caller lends: `d_model + 2` bytes each.
 
-use super::head::check;
-use super::{Buffer, TuneError};
+use super::reservoir::Reservoir;
+use super::{Samples, stored};
 use crate::model::Features;
-
-/// Labelled samples that can be visited in any order, many times.
-pub trait Samples {
-    /// Returns the number of samples.
-    fn len(&self) -> usize;
-
-    /// Returns whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Returns a sample and its label; `None` if it cannot be read.
-    fn get(&mut self, index: usize) -> Option<(Features<'_>, u16)>;
-
-    /// Returns a sample's label; `None` if it cannot be read.
-    fn label(&mut self, index: usize) -> Option<u16> {
-        self.get(index).map(|(_, label)| label)
-    }
-}
+use crate::tune::head::check;
+use crate::tune::{Buffer, TuneError};
 
 /// Owns the buffers of a [`Replay`] of up to `N` samples, up to `D` wide.
 #[derive(Debug)]
@@ -61,14 +38,18 @@ impl<const D: usize, const N: usize> Default for ReplayMemory<D, N> {
 }
 
 /// A buffer of labelled features in lent memory.
+///
+/// [`push`](Self::push) keeps samples until it is full. [`offer`](Self::offer) goes on from there and
+/// keeps the classes even; it needs the memory that [`balanced`](Self::balanced) takes.
 #[derive(Debug)]
 pub struct Replay<'m> {
-    values: &'m mut [i8],
-    labels: &'m mut [u16],
-    d_model: usize,
-    len: usize,
+    pub(super) values: &'m mut [i8],
+    pub(super) labels: &'m mut [u16],
+    pub(super) d_model: usize,
+    pub(super) len: usize,
     scale: f32,
     zero_point: i8,
+    pub(super) reservoir: Reservoir<'m>,
 }
 
 impl<'m> Replay<'m> {
@@ -102,6 +83,7 @@ impl<'m> Replay<'m> {
             len: 0,
             scale: 1.0,
             zero_point: 0,
+            reservoir: Reservoir::none(),
         })
     }
 
@@ -110,14 +92,16 @@ impl<'m> Replay<'m> {
         self.labels.len()
     }
 
-    /// Returns the labels of the samples, in the order in which they came.
+    /// Returns the labels of the samples, in the order in which they came; one that replaced another
+    /// has its place.
     pub fn labels(&self) -> &[u16] {
         self.labels.get(..self.len).unwrap_or(&[])
     }
 
-    /// Forgets every sample.
+    /// Forgets every sample, and how many were offered.
     pub const fn clear(&mut self) {
         self.len = 0;
+        self.reservoir.clear();
     }
 
     /// Keeps a sample. `classes` is the number of classes that labels may name.
@@ -127,6 +111,19 @@ impl<'m> Replay<'m> {
     /// zero point than the buffer. The buffer is as it was.
     pub fn push(
         &mut self,
+        features: &Features<'_>,
+        label: u16,
+        classes: usize,
+    ) -> Result<(), TuneError> {
+        self.admit(features, label, classes)?;
+        self.append(features, label)?;
+        self.reservoir.count(label);
+        Ok(())
+    }
+
+    /// Checks a sample against the buffer and the number of classes.
+    pub(super) fn admit(
+        &self,
         features: &Features<'_>,
         label: u16,
         classes: usize,
@@ -141,22 +138,41 @@ impl<'m> Replay<'m> {
         if self.len > 0 && found != expected {
             return Err(TuneError::FeatureQuantization { found, expected });
         }
-        let place = self
-            .values
-            .get_mut(self.len * self.d_model..)
-            .and_then(|free| free.get_mut(..self.d_model));
-        let (Some(place), Some(place_label)) = (place, self.labels.get_mut(self.len)) else {
+        Ok(())
+    }
+
+    /// Adds a sample that was admitted.
+    pub(super) fn append(&mut self, features: &Features<'_>, label: u16) -> Result<(), TuneError> {
+        if self.write(self.len, features, label).is_none() {
             return Err(TuneError::ReplayFull {
                 capacity: self.capacity(),
             });
-        };
+        }
+        (self.scale, self.zero_point) = (features.scale, features.zero_point);
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Puts a sample in a place, whatever is there, and returns the label that was; `None` if there
+    /// is no such place.
+    pub(super) fn write(
+        &mut self,
+        index: usize,
+        features: &Features<'_>,
+        label: u16,
+    ) -> Option<u16> {
+        let place_label = self.labels.get_mut(index)?;
+        let place = self.values.get_mut(index * self.d_model..)?;
+        let place = place.get_mut(..self.d_model)?;
         for (to, &from) in place.iter_mut().zip(features.values) {
             *to = from;
         }
-        *place_label = label;
-        (self.scale, self.zero_point) = found;
-        self.len += 1;
-        Ok(())
+        Some(core::mem::replace(place_label, label))
+    }
+
+    /// Returns how many samples of a class are kept.
+    pub fn stored(&self, class: u16) -> usize {
+        stored(self.labels(), class) as usize
     }
 }
 
