@@ -82,7 +82,7 @@ impl<'l> Latent<'l> {
 }
 
 /// Returns scale and zero point of attention's input in the last block.
-pub(crate) fn input_grid(image: &Image<'_>) -> Option<(f32, i8)> {
+pub fn input_grid(image: &Image<'_>) -> Option<(f32, i8)> {
     let last = image.config().n_layers.checked_sub(1)?;
     let tensor = match image.config().norm {
         NormOrder::Post => image.tensor(TensorKind::AttnInput, last)?,

@@ -6,6 +6,7 @@ use crate::reference::ModelInput;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use tailtune::image::{Image, ImageError, ModelConfig};
+use tailtune::model::latent::latent_bytes;
 use tailtune::model::{
     Encoder, EncoderError, Head, Input, InputError, arena_bytes, quantize_frames,
 };
@@ -205,7 +206,38 @@ impl Int8Model {
     }
 }
 
+/// The pooled feature and the latent of the last block's input.
+pub type FeatureAndLatent = (Vec<i8>, Vec<i8>);
+
 impl Int8Model {
+    /// Runs the encoder on every input, on all cores, and keeps the latents of the last block's input too;
+    /// `done` is called after each.
+    ///
+    /// # Errors
+    /// [`Int8Error`]; an input's for a model that pools the mean.
+    pub fn latents<T: AsInput>(
+        &self,
+        inputs: &[T],
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<FeatureAndLatent>, Int8Error> {
+        let image = self.image();
+        let needed = arena_bytes(image.config());
+        let arena = || vec![0u64; needed.div_ceil(8)];
+        let one = |arena: &mut Vec<u64>, (index, input): (usize, &T)| {
+            let mut encoder = Encoder::new(&image, &mut arena.as_mut_bytes()[..needed])
+                .map_err(Int8Error::Encoder)?;
+            let refused = |source| Int8Error::Input { index, source };
+            let mut latent = vec![0; latent_bytes(image.config())];
+            encoder
+                .latent(input.as_input(), &mut latent)
+                .map_err(refused)?;
+            let feature = encoder.forward_latent(&latent).map_err(refused)?;
+            done();
+            Ok((feature.values.to_vec(), latent))
+        };
+        inputs.par_iter().enumerate().map_init(arena, one).collect()
+    }
+
     /// Returns the real logits `[n_classes]` of each input; empty without a head.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! `tailtune adapt`: tail tuning on the host, or the same on the emulated board.
 
 use super::source::{self, Reader, Silence};
+use super::study::StudyArgs;
 use super::terminal::{percent, print, print_json, progress};
 use super::{CommandError, wrong_call};
 use crate::adapt::{Adapted, Sample, adapt};
@@ -10,7 +11,7 @@ use crate::int8::Int8Model;
 use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tailtune::tune::Schedule;
 
 /// Tune the head on some data and measure it on other data
@@ -21,11 +22,13 @@ pub struct Adapt {
     /// The image
     image: PathBuf,
     /// What to learn from
-    #[arg(long, value_name = "DATA")]
-    train: PathBuf,
+    #[arg(long, value_name = "DATA", required_unless_present = "study")]
+    train: Option<PathBuf>,
     /// What to measure on; samples that were learned from are left out
-    #[arg(long, value_name = "DATA")]
-    test: PathBuf,
+    #[arg(long, value_name = "DATA", required_unless_present = "study")]
+    test: Option<PathBuf>,
+    #[command(flatten)]
+    study: StudyArgs,
     /// For an image of a text model: the directory of its tokenizer.json
     #[arg(long, value_name = "MODEL_DIR")]
     tokenizer: Option<PathBuf>,
@@ -81,7 +84,9 @@ enum MethodName {
 
 impl Adapt {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        let MethodName::Softmax = self.method;
+        if !self.study.study.is_empty() {
+            return self.study.run(&self.image, self.json);
+        }
         let schedule = Schedule {
             epochs: self.epochs,
             learning_rate: self.learning_rate,
@@ -117,10 +122,18 @@ impl Adapt {
         self.report(&adapted, train.samples.len(), test.samples.len())
     }
 
+    fn train(&self) -> &Path {
+        self.train.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn test(&self) -> &Path {
+        self.test.as_deref().unwrap_or(Path::new(""))
+    }
+
     /// Returns what to learn from and what to measure on: no sample is in both.
     fn split(&self, int8: &Int8Model) -> Result<(Dataset, Dataset), CommandError> {
-        let mut train = source::open(&self.train, self.speaker.as_deref(), Silence::Clips)?;
-        let mut test = source::open(&self.test, self.speaker.as_deref(), Silence::Clips)?;
+        let mut train = source::open(self.train(), self.speaker.as_deref(), Silence::Clips)?;
+        let mut test = source::open(self.test(), self.speaker.as_deref(), Silence::Clips)?;
         let labels: Vec<String> = int8.image().labels().iter().map(str::to_owned).collect();
         train.name_classes(&labels);
         test.name_classes(&labels);
@@ -143,7 +156,7 @@ impl Adapt {
         if test.samples.is_empty() {
             return Err(format!(
                 "{}: no test sample is left; take --shots, or other data for --test",
-                self.test.display()
+                self.test().display()
             )
             .into());
         }

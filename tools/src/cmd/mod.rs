@@ -13,6 +13,7 @@ mod inspect;
 mod on_board;
 mod plan;
 mod source;
+mod study;
 mod synthesize;
 pub mod terminal;
 mod train;

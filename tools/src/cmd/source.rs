@@ -84,6 +84,15 @@ impl Reader {
         Ok(ModelInput::frames(clips))
     }
 
+    /// As [`Self::read`] of sound, with white noise `db` decibels below each clip's power: the same noise on
+    /// every call.
+    pub fn read_in_noise(&self, data: &Dataset, db: f64) -> Result<Vec<ModelInput>, CommandError> {
+        let front_end = self.front_end.as_ref();
+        let front_end = front_end.ok_or("noise is added to sound, and the model hears none")?;
+        let clips = data.in_noise(front_end, db)?;
+        Ok(ModelInput::frames(clips))
+    }
+
     /// As [`Self::read`], with silence where the model hears sound: what a microphone hears most,
     /// calibration must have seen.
     pub fn read_to_calibrate(&self, data: &Dataset) -> Result<Vec<ModelInput>, CommandError> {

@@ -330,6 +330,36 @@ impl Dataset {
     }
 }
 
+impl Dataset {
+    /// Returns each clip's features with white noise in it, `db` decibels below its power; the noise is drawn
+    /// by the clip's place.
+    ///
+    /// # Errors
+    /// The first sample that is no sound or cannot be read.
+    pub fn in_noise(&self, front_end: &FrontEnd, db: f64) -> Result<Vec<Vec<f32>>, DataError> {
+        let bar = progress("features in noise, clips", self.samples.len());
+        let config = front_end.config();
+        let one = |(index, sample): (usize, &Sample)| {
+            let Source::Wav(path) = &sample.source else {
+                return sample.features(Some(front_end));
+            };
+            let samples = read_wav(path, config.sample_rate)?;
+            let mut clip = centre(&samples, config.clip_len);
+            let power: f64 = clip.iter().map(|&x| f64::from(x).powi(2)).sum();
+            let power = power / clip.len().max(1) as f64;
+            let size = libm::sqrt(power * libm::pow(10.0, -db / 10.0)) as f32;
+            let random = &mut Random::new(index as u64 + 1);
+            // `normal` has a standard deviation of 1.
+            clip.iter_mut().for_each(|x| *x += size * random.normal());
+            bar.inc(1);
+            Ok(front_end.features(&clip))
+        };
+        let features = self.samples.par_iter().enumerate().map(one).collect();
+        bar.finish_and_clear();
+        features
+    }
+}
+
 impl Sample {
     fn features(&self, front_end: Option<&FrontEnd>) -> Result<Vec<f32>, DataError> {
         let front_end = || {

@@ -1,8 +1,11 @@
 //! What an evaluation finds: one column a kind of arithmetic, side by side, and its HTML report.
 
 pub mod html;
+mod study;
 pub(crate) mod svg;
 pub mod text;
+
+pub use study::study_plot;
 
 use crate::int8::argmax;
 use crate::metrics::calibration::{self, Bin};

@@ -1,7 +1,10 @@
 //! Tail tuning on the host: the very code that the device runs, over buffers of the size at hand.
 
+pub mod study;
+pub mod tuning;
+
 use crate::int8::{Int8Model, Int8Output, argmax};
-use tailtune::image::{NO_LAYER, TensorKind};
+use tailtune::image::{Image, ImageError, NO_LAYER, TensorKind};
 use tailtune::model::{Features, Head};
 use tailtune::tune::{
     ClassName, HeadBuffers, LinearHead, Math, Method, Replay, Report, Schedule, Softmax,
@@ -28,9 +31,23 @@ pub enum AdaptError {
     /// The tuning itself failed.
     #[error("tuning failed: {0}; the old head stays")]
     Tune(#[from] TuneError),
-    /// The tail cannot be written.
-    #[error("the tail cannot be written: {0}")]
+    /// The tail cannot be written or read.
+    #[error("the tail: {0}")]
     Tail(TailError),
+    /// The block's tensors of a tail do not suit the image.
+    #[error("the block of the tail: {0}")]
+    Block(ImageError),
+    /// The last block cannot be tuned.
+    #[error(
+        "the last block cannot be tuned: the model pools the mean of all rows; take ncm, ridge or softmax"
+    )]
+    NoBlock,
+}
+
+/// Returns scale and zero point of the model's latents; none of a model whose last block cannot be tuned.
+pub fn latent_scale(image: &Image<'_>) -> Option<(f32, i8)> {
+    let one_row = image.config().pooling != tailtune::image::Pooling::Mean;
+    tailtune::model::latent::input_grid(image).filter(|_| one_row)
 }
 
 /// One sample: what the encoder gave and what it is.
