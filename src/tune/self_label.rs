@@ -22,7 +22,7 @@ pub struct SelfLabel {
 
 impl Default for SelfLabel {
     fn default() -> Self {
-        Self { ratio: 0.8 }
+        Self { ratio: 0.6 }
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct Shuffle {
 }
 
 /// Returns the 32 bits mixed (a bijection: "lowbias32" of C. Wellons' hash prospector).
-const fn mix(mut x: u32) -> u32 {
+pub(crate) const fn mix(mut x: u32) -> u32 {
     x ^= x >> 16;
     x = x.wrapping_mul(0x7feb_352d);
     x ^= x >> 15;

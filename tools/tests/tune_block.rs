@@ -522,7 +522,7 @@ fn the_forward_of_training_is_nearly_the_runtimes() {
                 size += a * a;
             }
         }
-        let share = (distance / size).sqrt();
+        let share = libm::sqrtf(distance / size);
         println!("{config:?}: {share}");
         assert!(share < 0.05, "{config:?}: {share}");
     }
@@ -537,14 +537,20 @@ fn tails_are_what_the_runtime_runs() {
         let samples = latents(&int8, 12, 9);
         let image = leaked(&int8);
         let grid = grid(&image);
+        // Keys and values are not clipped in training: steps that leave their grids would part it from
+        // the runtime.
+        let gentle = BlockOptions {
+            rate: 0.2,
+            rounding: Rounding::Grid,
+        };
         let lora = LoraOptions {
             projections: Projections::ALL,
-            block: options(Rounding::Grid),
+            block: gentle,
             ..LoraOptions::default()
         };
         let (affine, low_rank) = (affine_len(config), lora_len(config, &lora));
         let block = aligned(block_bytes(&image));
-        let on_grid = options(Rounding::Grid);
+        let on_grid = gentle;
         let d = usize::from(config.d_model);
         let mut norm_bias =
             NormBias::new(&image, head(d), buffers(config, affine), on_grid).unwrap();
@@ -610,13 +616,13 @@ fn check_tail<M: Method>(
         }
         method.end_epoch().unwrap();
     }
-    assert!(last < 0.8 * first, "{what:?}: loss {first} → {last}");
+    assert!(last < 0.85 * first, "{what:?}: loss {first} → {last}");
     let bytes = emit(method);
     let tail = Tail::parse(bytes).unwrap();
     assert_eq!(tail.method(), what);
     let patched = image.patched(tail.block()).unwrap();
     let pooled = image.tensor(TensorKind::Pooled, NO_LAYER).unwrap();
-    let mut distance = 0.0;
+    let (mut distance, mut size) = (0.0, 0.0);
     let mut changed = false;
     for (latent, old) in samples {
         let values = run(&patched, latent);
@@ -634,15 +640,16 @@ fn check_tail<M: Method>(
             zero_point,
         };
         let trained = method.logits(&features).unwrap();
-        let differences = logits.iter().zip(trained).map(|(a, b)| (a - b).abs());
-        distance += differences.fold(0.0, f32::max) / samples.len() as f32;
+        for (a, b) in logits.iter().zip(trained) {
+            distance += (a - b) * (a - b);
+            size += a * a;
+        }
     }
+    let share = libm::sqrtf(distance / size);
     assert!(changed, "{what:?} changed nothing");
-    let bound = if what == MethodId::Lora { 0.6 } else { 0.35 };
-    assert!(
-        distance < bound,
-        "{what:?}: logits are off by {distance} on average"
-    );
+    println!("{what:?}: loss {first} → {last}, logits off by {share}");
+    let bound = if what == MethodId::Lora { 0.3 } else { 0.15 };
+    assert!(share < bound, "{what:?} of {:?}: {share}", image.config());
     method.restore();
     let again = Tail::parse(emit(method)).unwrap();
     for (latent, feature) in samples {

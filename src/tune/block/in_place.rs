@@ -25,6 +25,7 @@ use super::product::{Scaled, Weights};
 use super::view::{BlockView, Projection, Scales};
 use crate::image::{Image, TensorKind, TensorSpec, copy_patch, patch_bytes, patch_range};
 use crate::kernels::Linear;
+use crate::tune::shuffle::mix;
 use crate::tune::softmax::{Softmax, enough};
 use crate::tune::{Buffer, Method, MethodId, Schedule, ScheduleField, TailError, TuneError};
 use core::ops::Range;
@@ -262,7 +263,8 @@ impl<'m> Part<'m> for LastBlockPart<'m> {
         }
         self.weights.rate = schedule.rate(epoch);
         if epoch == 0 {
-            self.weights.state = schedule.seed;
+            // Neighbouring seeds must not start alike.
+            self.weights.state = mix(schedule.seed);
         }
         self.flat.begin_epoch(schedule, epoch)
     }

@@ -19,6 +19,7 @@ use super::product::{Scaled, Weights};
 use super::view::{BlockView, Projection};
 use crate::image::{Image, ModelConfig, TensorSpec, copy_patch, patch_bytes, patch_tensor_mut};
 use crate::kernels::Linear;
+use crate::tune::shuffle::mix;
 use crate::tune::softmax::Softmax;
 use crate::tune::{Method, MethodId, Schedule, TailError, TuneError};
 use core::ops::Range;
@@ -138,7 +139,7 @@ impl Adapted<'_> {
     /// Sets A to uniform numbers of deviation 1/√in, B to 0.
     fn reset(&mut self) {
         self.flat.values.fill(0.0);
-        let mut state = self.seed;
+        let mut state = mix(self.seed);
         for projection in Projection::ALL {
             let Some((a, _, columns)) = self.places(projection) else {
                 continue;

@@ -35,7 +35,7 @@ enum Command {
     Convert(convert::Convert),
     Eval(eval::Eval),
     Plan(plan::Plan),
-    Adapt(adapt::Adapt),
+    Adapt(Box<adapt::Adapt>),
     Inspect(inspect::Inspect),
     Boards(boards::Boards),
     Demo(demo::Demo),

@@ -181,7 +181,7 @@ fn done<E: Into<CommandError>>(
     Ok(rows)
 }
 
-/// Takes words that the image does not know for its `_unknown_`, ten of them, and adds one clip of silence.
+/// Takes words that the image does not know for its `_unknown_`, one clip in four of them, and adds one clip of silence.
 fn of_known_words(mut data: Dataset, labels: &[String]) -> Dataset {
     const UNKNOWN: &str = "_unknown_";
     let mut others = 0;
@@ -190,8 +190,8 @@ fn of_known_words(mut data: Dataset, labels: &[String]) -> Dataset {
             return true;
         }
         others += 1;
-        // The words come one after the other: every twentieth clip is of all of them.
-        let kept = others % 20 == 1 && labels.iter().any(|l| l == UNKNOWN);
+        // The words come one after the other: every fourth clip is of all of them.
+        let kept = others % 4 == 1 && labels.iter().any(|l| l == UNKNOWN);
         sample.label = UNKNOWN.into();
         kept
     });
