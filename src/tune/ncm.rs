@@ -11,7 +11,7 @@
 //! head holds no means; show a few samples of those that are still to be told apart.
 //!
 //! RAM beside the [head](super::LinearHead): `4 · (d_model + 2 · capacity)` bytes. For d_model 64 and 16
-//! classes, names included: 5.8 KiB. Instructions of a sample: about 12 · d_model.
+//! classes, names included: 5.6 KiB. Instructions of a sample: about 12 · d_model.
 
 use super::head::{LinearHead, check, dequantize};
 use super::math::Math;

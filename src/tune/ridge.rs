@@ -20,7 +20,7 @@
 //! scale.
 //!
 //! RAM beside the [head](super::LinearHead): `2 · n · (n + 1) + 4 · (d_model + n + capacity)` bytes. For
-//! d_model 64 and 16 classes, names included: 14.2 KiB. Multiply-accumulates of a sample: n²/2 gathering and
+//! d_model 64 and 16 classes, names included: 14.5 KiB. Multiply-accumulates of a sample: n²/2 gathering and
 //! n³/6 at the end; 3·n² recursive.
 
 use super::head::{LinearHead, check, dequantize};
