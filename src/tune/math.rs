@@ -70,6 +70,17 @@ pub fn sqrt(math: Math, x: f32) -> f32 {
     }
 }
 
+/// Returns cos(π·x) for x in 0..=1, to 4e-7: sin of what is left to a quarter turn, by its series. A general
+/// cosine would bring its reduction of large arguments along.
+pub(super) fn cos_half_turn(x: f32) -> f32 {
+    let y = core::f32::consts::PI * (0.5 - x);
+    let z = y * y;
+    // 1/3!, 1/5!, … up to y^11.
+    let series = 1.0 / 6.0
+        - z * (1.0 / 120.0 - z * (1.0 / 5040.0 - z * (1.0 / 362_880.0 - z / 39_916_800.0)));
+    y - y * z * series
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +112,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn half_a_cosine(x in 0.0f32..=1.0) {
+            let want = (std::f64::consts::PI * f64::from(x)).cos();
+            prop_assert!((f64::from(cos_half_turn(x)) - want).abs() < 4e-7);
+        }
+
         /// Every bit pattern is an argument.
         #[test]
         fn total(bits: u32) {

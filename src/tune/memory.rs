@@ -137,16 +137,16 @@ impl<const D: usize, const C: usize> AdamMemory<D, C> {
         let [gradient, second] = &mut self.weights;
         let [gradient_bias, second_bias] = &mut self.bias;
         SoftmaxBuffers {
-            adam: Some(AdamState {
-                gradient: Velocity {
+            adam: Some(AdamState::new(
+                Velocity {
                     weights: gradient.as_flattened_mut(),
                     bias: gradient_bias,
                 },
-                second: Velocity {
+                Velocity {
                     weights: second.as_flattened_mut(),
                     bias: second_bias,
                 },
-            }),
+            )),
             ..self.momentum.buffers()
         }
     }

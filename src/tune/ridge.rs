@@ -295,7 +295,8 @@ impl Method for Ridge<'_> {
         let class = usize::from(label);
         let row = rows_mut(self.head.weights, self.head.d_model()).nth(class);
         if let (Some(row), Some(bias)) = (row, self.head.bias.get_mut(class)) {
-            add_scaled(row, weight, self.x);
+            // Without the 1 at its end.
+            add_scaled(row, weight, self.x.get(..row.len()).unwrap_or(&[]));
             *bias += weight;
         }
         Ok(0.0)

@@ -72,10 +72,29 @@ impl Velocity<'_> {
 /// What Adam needs beside the velocities.
 #[derive(Debug)]
 pub struct AdamState<'m> {
-    /// The batch's gradient.
-    pub gradient: Velocity<'m>,
-    /// The second moments.
-    pub second: Velocity<'m>,
+    gradient: Velocity<'m>,
+    second: Velocity<'m>,
+    /// Adam's own code, which firmware without such a state does not link.
+    descend: fn(&Step, [&mut [f32]; 4], f32),
+}
+
+impl<'m> AdamState<'m> {
+    /// Returns the state over memory for the batch's gradient and for the second moments.
+    pub const fn new(gradient: Velocity<'m>, second: Velocity<'m>) -> Self {
+        Self {
+            gradient,
+            second,
+            descend: adam_descend,
+        }
+    }
+}
+
+/// One step of Adam of every weight; `pull` is rate times decay.
+fn adam_descend(step: &Step, [weights, first, second, gradient]: [&mut [f32]; 4], pull: f32) {
+    let weights = weights.iter_mut().zip(first).zip(second);
+    for (((w, m), s), &mut g) in weights.zip(gradient) {
+        adam_step(step, w, m, s, g, pull);
+    }
 }
 
 /// Softmax regression: see the [module](self).
@@ -254,6 +273,7 @@ impl<'m> Softmax<'m> {
     }
 
     /// Gathers a sample's gradient: Adam's in its place, else `−rate/B · g` in the velocities.
+    #[inline(never)]
     fn gather(&mut self, classes: usize, d_model: usize) {
         let first = self.gathered == 0;
         self.gathered = self.gathered.saturating_add(1);
@@ -269,15 +289,18 @@ impl<'m> Softmax<'m> {
             let step = factor * g;
             if first {
                 *bias = keep * *bias + step;
-                each(row, x, |v, x| *v = keep * *v + step * x);
+                row.iter_mut()
+                    .zip(x)
+                    .for_each(|(v, x)| *v = keep * *v + step * x);
             } else {
                 *bias += step;
-                each(row, x, |v, x| *v += step * x);
+                row.iter_mut().zip(x).for_each(|(v, x)| *v += step * x);
             }
         }
     }
 
     /// Makes a step of what was gathered.
+    #[inline(never)]
     fn flush(&mut self) {
         if self.gathered == 0 {
             return;
@@ -292,16 +315,22 @@ impl<'m> Softmax<'m> {
         if self.step.adam {
             let Some(adam) = &mut self.adam else { return };
             self.step.advance();
-            let weights = self.head.weights.iter_mut().zip(&mut *velocity.weights);
-            let weights = weights.zip(&mut *adam.second.weights);
-            for (((w, m), s), &g) in weights.zip(&*adam.gradient.weights).take(used) {
-                adam_step(&self.step, w, m, s, g, pull);
-            }
-            let biases = self.head.bias.iter_mut().zip(&mut *velocity.bias);
-            let biases = biases.zip(&mut *adam.second.bias);
-            for (((b, m), s), &g) in biases.zip(&*adam.gradient.bias).take(classes) {
-                adam_step(&self.step, b, m, s, g, 0.0);
-            }
+            let part = |all| first_of(all, used);
+            let weights = [
+                part(&mut *self.head.weights),
+                part(&mut *velocity.weights),
+                part(&mut *adam.second.weights),
+                part(&mut *adam.gradient.weights),
+            ];
+            (adam.descend)(&self.step, weights, pull);
+            let part = |all| first_of(all, classes);
+            let biases = [
+                part(&mut *self.head.bias),
+                part(&mut *velocity.bias),
+                part(&mut *adam.second.bias),
+                part(&mut *adam.gradient.bias),
+            ];
+            (adam.descend)(&self.step, biases, 0.0);
             return;
         }
         for (w, v) in self.head.weights.iter_mut().zip(&mut *velocity.weights) {
@@ -400,6 +429,10 @@ impl Method for Softmax<'_> {
     }
 }
 
+fn first_of(all: &mut [f32], n: usize) -> &mut [f32] {
+    all.get_mut(..n).unwrap_or_default()
+}
+
 /// Returns an error if a buffer is too small.
 pub(super) fn enough(buffer: Buffer, found: usize, needed: usize) -> Result<(), TuneError> {
     if found < needed {
@@ -454,7 +487,9 @@ fn update(row: &mut [f32], x: &[f32], step: f32) {
 }
 
 fn update_decayed(row: &mut [f32], x: &[f32], step: f32, keep: f32) {
-    each(row, x, |w, x| *w = *w * keep - step * x);
+    row.iter_mut()
+        .zip(x)
+        .for_each(|(w, x)| *w = *w * keep - step * x);
 }
 
 fn update_momentum(row: &mut [f32], v: &mut [f32], x: &[f32], step: f32, momentum: f32) {
@@ -469,7 +504,7 @@ fn update_decayed_momentum(
     pull: f32,
     momentum: f32,
 ) {
-    each_moving(row, v, x, |w, v, x| {
-        momentum_step(w, v, step * x + pull * *w, momentum)
-    });
+    for ((w, v), x) in row.iter_mut().zip(v).zip(x) {
+        momentum_step(w, v, step * x + pull * *w, momentum);
+    }
 }

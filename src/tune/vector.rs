@@ -1,7 +1,8 @@
 //! f32 vectors: products, and steps along a direction, in a fixed order.
 //!
 //! The loops are unrolled by hand, eight elements a turn, so that they are as fast where the compiler
-//! optimizes for size. Every element is rounded as its formula says; sums ascend.
+//! optimizes for size. Both vectors of a pair have one length: of others the result means nothing. Every
+//! element is rounded as its formula says; sums ascend.
 
 use super::optimizer::{adam_step, momentum_step};
 

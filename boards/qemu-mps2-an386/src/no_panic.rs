@@ -54,9 +54,18 @@ fn run() -> Option<()> {
     origin.logits(&features, logits);
     let head = LinearHead::new(head.buffers(), &origin).ok()?;
     let mut method = Softmax::new(head, step.buffers(), Math::Exact).ok()?;
-    method.begin_epoch(&Schedule::default(), 0).ok()?;
+    // Plain SGD: this memory has no velocities, and a step that is refused would prove nothing.
+    let schedule = Schedule {
+        momentum: 0.0,
+        ..Schedule::default()
+    };
+    method.begin_epoch(&schedule, 0).ok()?;
     method
-        .step(&features, u16::from_ne_bytes(logits.first()?.to_ne_bytes()))
+        .step(
+            &features,
+            u16::from_ne_bytes(logits.first()?.to_ne_bytes()),
+            1.0,
+        )
         .ok()?;
     Some(())
 }

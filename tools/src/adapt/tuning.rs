@@ -215,10 +215,7 @@ pub fn tune(
                 features: &mut features,
                 logits: &mut logits,
                 velocity: Some(moment(first)),
-                adam: Some(AdamState {
-                    gradient: moment(gradient),
-                    second: moment(second),
-                }),
+                adam: Some(AdamState::new(moment(gradient), moment(second))),
             };
             let mut head = Softmax::new(head, buffers, Math::Exact)?;
             let len = match plan.method {
