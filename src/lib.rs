@@ -11,8 +11,8 @@
 //! quant     fixed-point scaling: the one place where rounding is defined
 //! kernels   integer operators: linear, attention, softmax, LayerNorm
 //! model     arena plan, embedding, attention, feed-forward, encoder in bounded steps, head
-//! tune      labelled features → a tail: softmax regression, new classes at run time
-//! store     tails in NOR flash: two slots, power-cut safe
+//! tune      labelled features → a tail: six methods, from class means to the whole last block
+//! store     tails in NOR flash: two slots, power-cut safe; export, import, reset
 //! ```
 //!
 //! # Use

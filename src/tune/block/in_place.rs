@@ -4,7 +4,7 @@
 //! q[c][k] ← q[c][k] + ⌊−rate·g[c]·x[k]/s[c] + ξ⌋     clipped to ±127; ξ uniform in 0..1
 //! ```
 //!
-//! q is a weight in int8, s[c] its channel's scale, g·x its gradient in real units. In units of the integer
+//! q is a weight in int8, `s[c]` its channel's scale, g·x its gradient in real units. In units of the integer
 //! weight the gradient is s·g·x, and a step of it would be s² times too small against the weight: dividing by
 //! s² is the quantization-aware scaling of Lin et al. ("On-Device Training Under 256KB Memory",
 //! arXiv 2206.15472), which is the formula above. Most steps are below one unit: stochastic rounding (Gupta

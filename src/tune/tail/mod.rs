@@ -178,7 +178,7 @@ impl<'t> Tail<'t> {
     }
 
     /// Writes the logits of the first `out.len()` classes: the same bits as the
-    /// [`LinearHead`] that was written.
+    /// [`LinearHead`](super::LinearHead) that was written.
     ///
     /// # Errors
     /// [`TuneError::FeatureLength`] or [`TuneError::FeatureScale`].
