@@ -247,6 +247,33 @@ fn new_words_are_learned() {
 }
 
 #[test]
+fn every_method_learns_new_words() {
+    let work = workplace();
+    for method in ["ncm", "ridge", "softmax", "norm-bias", "lora", "last-block"] {
+        let args = [
+            "adapt",
+            "tiny.bin",
+            "--train",
+            "new words",
+            "--test",
+            "new words",
+            "--shots",
+            "5",
+            "--method",
+            method,
+        ];
+        let found = json(work.path(), &args);
+        assert_eq!(found["method"], method);
+        assert!(number(&found, "accuracy_after") >= 0.8, "{found}");
+        assert_eq!(found, json(work.path(), &args), "the same again");
+        let board = [&args[..], &["--board", "qemu-mps2-an386"]].concat();
+        if method != "softmax" {
+            run(work.path(), &board, 2);
+        }
+    }
+}
+
+#[test]
 fn boards_and_inspect_have_their_keys() {
     let work = workplace();
     let boards = json(work.path(), &["boards"]);

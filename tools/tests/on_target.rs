@@ -206,6 +206,7 @@ fn tuning_is_the_hosts_and_survives_resets() {
             .into_iter()
             .zip(samples)
             .map(|(output, s)| Sample {
+                latent: Vec::new(),
                 output,
                 label: label(s),
             })

@@ -55,6 +55,8 @@ pub fn latent_scale(image: &Image<'_>) -> Option<(f32, i8)> {
 pub struct Sample {
     /// The pooled feature and the image's own logits.
     pub output: Int8Output,
+    /// The latent of the last block's input; empty where it is not asked for.
+    pub latent: Vec<i8>,
     /// Its label.
     pub label: String,
 }
@@ -166,6 +168,48 @@ pub fn adapt(
         accuracy_after,
         report,
         tail,
+    })
+}
+
+/// Tunes by any method on `train` and measures it on `test`, from the image's head, as a device would run it.
+///
+/// # Errors
+/// [`AdaptError`].
+pub fn adapt_by(
+    int8: &Int8Model,
+    train: &[Sample],
+    test: &[Sample],
+    plan: &tuning::Plan,
+) -> Result<Adapted, AdaptError> {
+    let image = int8.image();
+    let mut classes: Vec<String> = image.labels().iter().map(str::to_owned).collect();
+    let known = classes.len();
+    let added = added_classes(&classes, train);
+    classes.extend(added.iter().cloned());
+    let class_of = |label: &str| classes.iter().position(|c| c == label);
+    let labelled = |samples: &[Sample]| -> Vec<tuning::Labelled> {
+        let one = |s: &Sample| tuning::Labelled {
+            feature: s.output.pooled.clone(),
+            latent: s.latent.clone(),
+            // A class that nothing was learned of counts as wrong.
+            label: class_of(&s.label).map_or(u16::MAX, |c| c as u16),
+        };
+        samples.iter().map(one).collect()
+    };
+    let (learned, measured) = (labelled(train), labelled(test));
+    let learned: Vec<&tuning::Labelled> = learned.iter().collect();
+    let measured: Vec<&tuning::Labelled> = measured.iter().collect();
+    let tuned = tuning::tune(int8, tuning::Origin::Image, &added, &learned, plan)?;
+    let before = test.iter().filter(|s| {
+        let class = class_of(&s.label).filter(|c| *c < known);
+        class.is_some() && argmax(&s.output.logits) == class
+    });
+    Ok(Adapted {
+        accuracy_before: before.count() as f64 / test.len().max(1) as f64,
+        accuracy_after: tuning::accuracy(int8, &tuned.tail, &measured)?,
+        report: tuned.report,
+        tail: tuned.tail.to_vec(),
+        classes,
     })
 }
 

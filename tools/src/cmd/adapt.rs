@@ -4,7 +4,8 @@ use super::source::{self, Reader, Silence};
 use super::study::StudyArgs;
 use super::terminal::{percent, print, print_json, progress};
 use super::{CommandError, wrong_call};
-use crate::adapt::{Adapted, Sample, adapt};
+use crate::adapt::tuning::{Plan, latent_len};
+use crate::adapt::{Adapted, Sample, adapt, adapt_by};
 use crate::board::{self, Board};
 use crate::data::Dataset;
 use crate::int8::Int8Model;
@@ -12,7 +13,7 @@ use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use tailtune::tune::Schedule;
+use tailtune::tune::{MethodId, Schedule};
 
 /// Tune the head on some data and measure it on other data
 ///
@@ -78,8 +79,31 @@ pub struct Adapt {
 /// The methods by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum MethodName {
+    /// Nearest class mean: one pass; the image's own classes take part once they have a sample
+    Ncm,
+    /// Least squares on one-hot labels in closed form, from nothing
+    Ridge,
     /// Softmax regression on the pooled feature, SGD with momentum
     Softmax,
+    /// Norms and biases of the last block, and the head
+    NormBias,
+    /// Low-rank adapters of the last block's queries and values, and the head
+    Lora,
+    /// The whole last block in place, and the head
+    LastBlock,
+}
+
+impl From<MethodName> for MethodId {
+    fn from(name: MethodName) -> Self {
+        match name {
+            MethodName::Ncm => Self::Ncm,
+            MethodName::Ridge => Self::Ridge,
+            MethodName::Softmax => Self::Softmax,
+            MethodName::NormBias => Self::NormBias,
+            MethodName::Lora => Self::Lora,
+            MethodName::LastBlock => Self::LastBlock,
+        }
+    }
 }
 
 impl Adapt {
@@ -96,6 +120,13 @@ impl Adapt {
             ..Schedule::default()
         };
         schedule.validate().map_err(wrong_call)?;
+        let method = MethodId::from(self.method);
+        if self.board.is_some() && method != MethodId::Softmax {
+            return Err(wrong_call(format!(
+                "the boards' firmware tunes by softmax so far: leave --board out to tune by {} on the host",
+                method.name()
+            )));
+        }
         let int8 = Int8Model::read(&self.image)?;
         let (train, test) = self.split(&int8)?;
         eprintln!(
@@ -111,8 +142,16 @@ impl Adapt {
         let adapted = match &self.board {
             None => {
                 let reader = Reader::of_image(&int8.image(), self.tokenizer.as_deref())?;
-                let run = |data| run(&int8, &reader, data);
-                adapt(&int8, &run(&train)?, &run(&test)?, &schedule)?
+                let run = |data| run(&int8, &reader, data, method.below_the_block());
+                let (train, test) = (run(&train)?, run(&test)?);
+                match method {
+                    MethodId::Softmax => adapt(&int8, &train, &test, &schedule)?,
+                    _ => {
+                        let mut plan = Plan::new(method);
+                        plan.schedule = schedule;
+                        adapt_by(&int8, &train, &test, &plan)?
+                    }
+                }
             }
             Some(board) => super::on_board::adapt(board, &int8, &train, &test, &schedule)?,
         };
@@ -172,7 +211,7 @@ impl Adapt {
                 "steps": adapted.report.steps,
                 "tail_bytes": adapted.tail.len(),
                 "tail_crc32": format!("{crc:08x}"),
-                "method": "softmax",
+                "method": MethodId::from(self.method).name(),
                 "seed": self.seed,
                 "n_train": n_train,
                 "n_test": n_test,
@@ -204,15 +243,28 @@ impl Adapt {
 }
 
 /// Runs the encoder over a dataset.
-fn run(int8: &Int8Model, reader: &Reader, data: &Dataset) -> Result<Vec<Sample>, CommandError> {
+fn run(
+    int8: &Int8Model,
+    reader: &Reader,
+    data: &Dataset,
+    below: bool,
+) -> Result<Vec<Sample>, CommandError> {
     let inputs = int8.prepare(&reader.read(data)?)?;
     let bar = progress("int8, clips", inputs.len());
     let outputs = int8.run(&inputs, &|| bar.inc(1))?;
+    let latents = if below && latent_len(&int8.image()) > 0 {
+        int8.latents(&inputs, &|| ())?
+    } else {
+        vec![(Vec::new(), Vec::new()); inputs.len()]
+    };
     bar.finish_and_clear();
     let labels = data.samples.iter().map(|s| s.label.clone());
+    let outputs = outputs.into_iter().zip(latents).zip(labels);
     Ok(outputs
-        .into_iter()
-        .zip(labels)
-        .map(|(output, label)| Sample { output, label })
+        .map(|((output, (_, latent)), label)| Sample {
+            output,
+            latent,
+            label,
+        })
         .collect())
 }
