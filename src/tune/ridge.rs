@@ -197,11 +197,8 @@ impl<'m> Ridge<'m> {
         Ok(0.5 * loss)
     }
 
-    /// Makes sums of the solution: A = Rᵀ·R and B = A·W, in place.
-    fn unsolve(&mut self) {
-        if self.holds == Holds::Sums {
-            return;
-        }
+    /// Replaces each class's column, its bias last, by what `f` makes of it and of the triangle.
+    fn each_class(&mut self, f: impl Fn(&[f32], &mut [f32])) {
         let (d, classes) = (self.head.d_model(), self.head.classes());
         let rows = rows_mut(self.head.weights, d).zip(self.head.bias.iter_mut());
         for (row, bias) in rows.take(classes) {
@@ -212,13 +209,23 @@ impl<'m> Ridge<'m> {
             if let Some(last) = self.scratch.last_mut() {
                 *last = *bias;
             }
-            multiply(self.factor, self.scratch);
-            multiply_transposed(self.factor, self.scratch);
+            f(self.factor, self.scratch);
             row.iter_mut()
                 .zip(&*self.scratch)
                 .for_each(|(w, s)| *w = *s);
             *bias = self.scratch.last().copied().unwrap_or(0.0);
         }
+    }
+
+    /// Makes sums of the solution: A = Rᵀ·R and B = A·W, in place.
+    fn unsolve(&mut self) {
+        if self.holds == Holds::Sums {
+            return;
+        }
+        self.each_class(|r, w| {
+            multiply(r, w);
+            multiply_transposed(r, w);
+        });
         square(self.factor, self.x.len());
         self.holds = Holds::Sums;
     }
@@ -231,23 +238,10 @@ impl<'m> Ridge<'m> {
         if !cholesky(self.factor, self.x.len()) {
             return Err(TuneError::NotFinite { epoch: 0, step: 0 });
         }
-        let (d, classes) = (self.head.d_model(), self.head.classes());
-        let rows = rows_mut(self.head.weights, d).zip(self.head.bias.iter_mut());
-        for (row, bias) in rows.take(classes) {
-            self.scratch
-                .iter_mut()
-                .zip(&*row)
-                .for_each(|(s, w)| *s = *w);
-            if let Some(last) = self.scratch.last_mut() {
-                *last = *bias;
-            }
-            solve_transposed(self.factor, self.scratch);
-            solve(self.factor, self.scratch);
-            row.iter_mut()
-                .zip(&*self.scratch)
-                .for_each(|(w, s)| *w = *s);
-            *bias = self.scratch.last().copied().unwrap_or(0.0);
-        }
+        self.each_class(|r, b| {
+            solve_transposed(r, b);
+            solve(r, b);
+        });
         self.holds = Holds::Solution;
         Ok(())
     }
