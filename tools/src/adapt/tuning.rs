@@ -4,7 +4,7 @@ use super::AdaptError;
 use crate::image_writer::AlignedBytes;
 use crate::int8::Int8Model;
 use rayon::prelude::*;
-use tailtune::image::{Image, NO_LAYER, TensorKind};
+use tailtune::image::Image;
 use tailtune::model::latent::latent_bytes;
 use tailtune::model::{Encoder, Features, Head, arena_bytes};
 use tailtune::tune::block::{
@@ -172,8 +172,7 @@ pub fn tune(
     let (scale, zero_point) = if below {
         crate::adapt::latent_scale(&image).ok_or(AdaptError::NoBlock)?
     } else {
-        let pooled = image.tensor(TensorKind::Pooled, NO_LAYER);
-        pooled.map_or((1.0, 0), |t| (t.scale(), t.entry().zero_point))
+        super::feature_scale(int8)
     };
     let mut samples = HostSamples {
         samples: train,
@@ -296,8 +295,7 @@ pub fn logits(
     let tail = Tail::parse(tail).map_err(AdaptError::Tail)?;
     let image = int8.image();
     let image = image.patched(tail.block()).map_err(AdaptError::Block)?;
-    let pooled = image.tensor(TensorKind::Pooled, NO_LAYER);
-    let (scale, zero_point) = pooled.map_or((1.0, 0), |t| (t.scale(), t.entry().zero_point));
+    let (scale, zero_point) = super::feature_scale(int8);
     let one = |arena: &mut Vec<u64>, sample: &&Labelled| {
         let mut logits = vec![0.0; tail.classes()];
         let feature = |values| Features {
@@ -349,9 +347,7 @@ pub fn with_means<R>(
     f: impl FnOnce(&mut Ncm<'_>, &dyn Fn(&[i8]) -> Features<'_>) -> Result<R, AdaptError>,
 ) -> Result<R, AdaptError> {
     let tail = Tail::parse(tail).map_err(AdaptError::Tail)?;
-    let image = int8.image();
-    let pooled = image.tensor(TensorKind::Pooled, NO_LAYER);
-    let (scale, zero_point) = pooled.map_or((1.0, 0), |t| (t.scale(), t.entry().zero_point));
+    let (scale, zero_point) = super::feature_scale(int8);
     let (d, n) = (tail.d_model(), tail.classes());
     let (mut weights, mut bias) = (vec![0.0; n * d], vec![0.0; n]);
     let mut names = vec![ClassName::EMPTY; n - tail.model_classes()];
