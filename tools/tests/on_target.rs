@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::sync::OnceLock;
 use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
-use tailtune::tune::Schedule;
+use tailtune::tune::{MethodId, Schedule};
 use tailtune_app::job::Kind;
+use tailtune_tools::adapt::tuning::Plan;
 use tailtune_tools::adapt::{Sample, adapt};
 use tailtune_tools::audio::{FrontEnd, FrontEndConfig, FrontEndKind};
 use tailtune_tools::board;
@@ -212,7 +213,9 @@ fn tuning_is_the_hosts_and_survives_resets() {
             })
             .collect()
     };
-    let host = adapt(&int8, &samples(&train), &samples(&test), &schedule).unwrap();
+    let mut plan = Plan::new(MethodId::Softmax);
+    plan.schedule = schedule;
+    let host = adapt(&int8, &samples(&train), &samples(&test), &plan).unwrap();
     assert_eq!(
         tail, host.tail,
         "the device's parameters are the host's, bit by bit"

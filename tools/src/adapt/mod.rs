@@ -5,11 +5,7 @@ pub mod tuning;
 
 use crate::int8::{Int8Model, Int8Output, argmax};
 use tailtune::image::{Image, ImageError, NO_LAYER, TensorKind};
-use tailtune::model::{Features, Head};
-use tailtune::tune::{
-    ClassName, HeadBuffers, LinearHead, Math, Method, Replay, Report, Schedule, Softmax,
-    SoftmaxBuffers, TailError, TuneError, Tuner, Velocity,
-};
+use tailtune::tune::{Report, TailError, TuneError};
 
 /// Why a head could not be tuned.
 #[derive(Debug, thiserror::Error)]
@@ -18,16 +14,6 @@ pub enum AdaptError {
     /// The image has no head to start from.
     #[error("the image has no head to tune: convert a model with classes")]
     NoHead,
-    /// A sample that the runtime refuses.
-    #[error("training sample {index} ({label}): {source}")]
-    Sample {
-        /// Which one, from 0.
-        index: usize,
-        /// Its label.
-        label: String,
-        /// Why.
-        source: TuneError,
-    },
     /// The tuning itself failed.
     #[error("tuning failed: {0}; the old head stays")]
     Tune(#[from] TuneError),
@@ -85,97 +71,11 @@ pub fn added_classes(known: &[String], train: &[Sample]) -> Vec<String> {
     added
 }
 
-/// Tunes a softmax head on `train`, in the given order, and measures it on `test`.
-///
-/// # Errors
-/// [`AdaptError`].
-pub fn adapt(
-    int8: &Int8Model,
-    train: &[Sample],
-    test: &[Sample],
-    schedule: &Schedule,
-) -> Result<Adapted, AdaptError> {
-    let image = int8.image();
-    let origin = Head::new(&image).map_err(|_| AdaptError::NoHead)?;
-    let d = usize::from(image.config().d_model);
-    let mut classes: Vec<String> = image.labels().iter().map(str::to_owned).collect();
-    let added = added_classes(&classes, train);
-    let capacity = classes.len() + added.len();
-
-    let (mut weights, mut bias) = (vec![0.0; capacity * d], vec![0.0; capacity]);
-    let mut names = vec![ClassName::EMPTY; added.len()];
-    let (mut velocity, mut bias_velocity) = (vec![0.0; capacity * d], vec![0.0; capacity]);
-    let (mut features, mut logits) = (vec![0.0; d], vec![0.0; capacity]);
-    let (mut values, mut labels) = (vec![0i8; train.len() * d], vec![0u16; train.len()]);
-
-    let buffers = HeadBuffers {
-        weights: &mut weights,
-        bias: &mut bias,
-        names: &mut names,
-    };
-    let mut head = LinearHead::new(buffers, &origin)?;
-    for name in &added {
-        head.add_class(name)?;
-    }
-    classes.extend(added);
-    let velocity = Velocity {
-        weights: &mut velocity,
-        bias: &mut bias_velocity,
-    };
-    let buffers = SoftmaxBuffers {
-        features: &mut features,
-        logits: &mut logits,
-        velocity: Some(velocity),
-        adam: None,
-    };
-    let method = Softmax::new(head, buffers, Math::Exact)?;
-    let mut tuner = Tuner::new(method, Replay::new(&mut values, &mut labels, d)?);
-
-    let class_of = |label: &str| classes.iter().position(|c| c == label);
-    let scales = feature_scale(int8);
-    for (index, sample) in train.iter().enumerate() {
-        let label = class_of(&sample.label).unwrap_or(usize::MAX);
-        let label = u16::try_from(label).unwrap_or(u16::MAX);
-        let observed = tuner.observe(&features_of(&sample.output, scales), label);
-        observed.map_err(|source| AdaptError::Sample {
-            index,
-            label: sample.label.clone(),
-            source,
-        })?;
-    }
-    let report = tuner.fit(schedule)?;
-
-    let known = image.labels().len();
-    let before = test.iter().filter(|s| {
-        let class = class_of(&s.label).filter(|c| *c < known);
-        class.is_some() && argmax(&s.output.logits) == class
-    });
-    let accuracy_before = before.count() as f64 / test.len().max(1) as f64;
-    let mut right = 0;
-    for sample in test {
-        let predicted = tuner
-            .method_mut()
-            .predict(&features_of(&sample.output, scales))?;
-        right += usize::from(class_of(&sample.label) == Some(predicted.into()));
-    }
-    let mut tail = vec![0; tuner.tail_bytes()];
-    let len = tuner.emit_tail(&mut tail).map_err(AdaptError::Tail)?;
-    tail.truncate(len);
-    let accuracy_after = right as f64 / test.len().max(1) as f64;
-    Ok(Adapted {
-        classes,
-        accuracy_before,
-        accuracy_after,
-        report,
-        tail,
-    })
-}
-
 /// Tunes by any method on `train` and measures it on `test`, from the image's head, as a device would run it.
 ///
 /// # Errors
 /// [`AdaptError`].
-pub fn adapt_by(
+pub fn adapt(
     int8: &Int8Model,
     train: &[Sample],
     test: &[Sample],
@@ -217,13 +117,4 @@ pub fn adapt_by(
 pub fn feature_scale(int8: &Int8Model) -> (f32, i8) {
     let pooled = int8.image().tensor(TensorKind::Pooled, NO_LAYER);
     pooled.map_or((1.0, 0), |t| (t.scale(), t.entry().zero_point))
-}
-
-/// Returns a pooled feature as the runtime takes it.
-pub fn features_of(output: &Int8Output, (scale, zero_point): (f32, i8)) -> Features<'_> {
-    Features {
-        values: &output.pooled,
-        scale,
-        zero_point,
-    }
 }

@@ -5,7 +5,7 @@ use super::study::StudyArgs;
 use super::terminal::{percent, print, print_json, progress};
 use super::{CommandError, wrong_call};
 use crate::adapt::tuning::{Plan, latent_len};
-use crate::adapt::{Adapted, Sample, adapt, adapt_by};
+use crate::adapt::{Adapted, Sample, adapt};
 use crate::board::{self, Board};
 use crate::data::Dataset;
 use crate::int8::Int8Model;
@@ -144,14 +144,9 @@ impl Adapt {
                 let reader = Reader::of_image(&int8.image(), self.tokenizer.as_deref())?;
                 let run = |data| run(&int8, &reader, data, method.below_the_block());
                 let (train, test) = (run(&train)?, run(&test)?);
-                match method {
-                    MethodId::Softmax => adapt(&int8, &train, &test, &schedule)?,
-                    _ => {
-                        let mut plan = Plan::new(method);
-                        plan.schedule = schedule;
-                        adapt_by(&int8, &train, &test, &plan)?
-                    }
-                }
+                let mut plan = Plan::new(method);
+                plan.schedule = schedule;
+                adapt(&int8, &train, &test, &plan)?
             }
             Some(board) => super::on_board::adapt(board, &int8, &train, &test, &schedule)?,
         };
