@@ -10,7 +10,7 @@ use crate::board::{self, Board};
 use crate::output::write_whole;
 use baseline::Baseline;
 use clap::Args;
-use measure::{Models, measure};
+use measure::{Measured, Models, measure};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ pub struct Bench {
     /// Print one JSON object: results[] with board, core, case, instructions, macs (of softmax and
     /// LayerNorm: elements, of the front end: samples of one second), per_mac; of whole models also
     /// arena_bytes, image_bytes, stack_bytes, the forward's peak, and weight_bytes_read, what a forward
-    /// fetches from flash; text_bytes{} by board
+    /// fetches from flash; text_bytes{} and text_bytes_training{} by board
     #[arg(long)]
     json: bool,
     /// Fail where a count is more than 1 % above the repository's baseline
@@ -69,11 +69,15 @@ impl Bench {
         }
         if self.json {
             let results: Vec<_> = measured.iter().flat_map(|m| &m.counts).collect();
-            let text: serde_json::Map<_, _> = measured
-                .iter()
-                .map(|m| (m.board.name.clone(), m.text_bytes.into()))
-                .collect();
-            print_json(&json!({ "results": results, "text_bytes": text }))?;
+            let by_board = |bytes: fn(&Measured) -> u64| -> serde_json::Map<_, _> {
+                let one = |m: &Measured| (m.board.name.clone(), bytes(m).into());
+                measured.iter().map(one).collect()
+            };
+            print_json(&json!({
+                "results": results,
+                "text_bytes": by_board(|m| m.text_bytes),
+                "text_bytes_training": by_board(|m| m.text_bytes_training),
+            }))?;
         } else {
             print(&baseline::tables(&measured))?;
         }

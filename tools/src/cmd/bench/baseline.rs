@@ -45,13 +45,15 @@ fn readme() -> PathBuf {
 }
 
 const TEXT: &str = "text-bytes";
+const TEXT_TRAINING: &str = "text-bytes-training";
 
 impl Baseline {
     /// What was measured, as a baseline.
     pub fn of(measured: &[Measured]) -> Self {
         let board = |m: &Measured| {
             let counts = m.counts.iter().map(|c| (c.case.clone(), c.instructions));
-            let text = [(TEXT.to_owned(), m.text_bytes)];
+            let text = [(TEXT, m.text_bytes), (TEXT_TRAINING, m.text_bytes_training)];
+            let text = text.map(|(name, bytes)| (name.to_owned(), bytes));
             let recorded = Recorded {
                 compiler: m.compiler.clone(),
                 counts: counts.chain(text).collect(),
@@ -138,9 +140,13 @@ pub fn tables(measured: &[Measured]) -> String {
         }));
         rows.add_row(row);
     }
-    let mut text = vec![".text, bytes".to_owned(), String::new()];
-    text.extend(measured.iter().map(|m| grouped(m.text_bytes)));
-    rows.add_row(text);
+    let mut text = |name: &str, bytes: fn(&Measured) -> u64| {
+        let mut row = vec![name.to_owned(), String::new()];
+        row.extend(measured.iter().map(|m| grouped(bytes(m))));
+        rows.add_row(row);
+    };
+    text(".text, bytes", |m| m.text_bytes);
+    text(".text with training", |m| m.text_bytes_training);
     format!("{rows}\n\n{}", models(first))
 }
 
@@ -224,6 +230,7 @@ mod tests {
             compiler: "rustc 1".into(),
             counts: vec![count],
             text_bytes: 1000,
+            text_bytes_training: 1200,
         }]
     }
 
