@@ -23,7 +23,8 @@ fn memory_x() {
         "MEMORY\n{{\n    FLASH : ORIGIN = {:#010x}, LENGTH = {:#x}\n    RAM   : ORIGIN = {:#010x}, LENGTH = {:#x}\n}}\n\
          __model_start = {:#010x};\n__model_bytes = {:#x};\n\
          __job_start = {:#010x};\n__job_bytes = {:#x};\n\
-         __slots_start = {:#010x};\n__slot_bytes = {:#x};\n",
+         __slots_start = {:#010x};\n__slot_bytes = {:#x};\n\
+         __replay_start = {:#010x};\n__replay_bytes = {:#x};\n",
         get("code_address"),
         get("code_bytes"),
         get("ram_address"),
@@ -34,6 +35,8 @@ fn memory_x() {
         get("job_bytes"),
         get("slots_address"),
         get("slot_bytes"),
+        get("replay_address"),
+        get("replay_bytes"),
     );
     // riscv-rt asks where each of its regions lies, and leaves memory.x to us.
     if std::env::var("TARGET").is_ok_and(|target| target.starts_with("riscv")) {

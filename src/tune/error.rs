@@ -37,6 +37,8 @@ pub enum Buffer {
     Seen,
     /// Labels of the samples in flash, one for each slot.
     Labels,
+    /// The memory of which all others are cut.
+    Workspace,
 }
 
 /// A number of a [`Schedule`](super::Schedule).
@@ -167,6 +169,7 @@ impl fmt::Display for Buffer {
             Self::Block => "block",
             Self::Seen => "sample count",
             Self::Labels => "label",
+            Self::Workspace => "working memory",
         })
     }
 }

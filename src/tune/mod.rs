@@ -10,7 +10,8 @@
 //! ridge       least squares in closed form, streaming
 //! softmax     softmax regression with SGD, momentum or Adam
 //! block       methods below the pooled feature: norms and biases, LoRA, the whole last block
-//! memory      owners of the buffers
+//! memory      owners of the buffers; workspace: one piece of memory for whichever method
+//! recipe      a method and its numbers; any: the method that a recipe names
 //! replay      the samples that a fit visits
 //! shuffle     in which order
 //! fit         the loop: epochs, one bounded step a sample, and the end of it when a loss diverges
@@ -29,6 +30,7 @@
 //! operation rounded once in a documented order, so a host and a device that do the same steps hold
 //! the same bits.
 
+mod any;
 pub mod block;
 mod error;
 mod fit;
@@ -40,6 +42,7 @@ mod method;
 pub mod ncm;
 mod optimizer;
 mod origin;
+mod recipe;
 pub mod reject;
 mod replay;
 pub mod ridge;
@@ -50,7 +53,9 @@ pub mod softmax;
 pub mod tail;
 mod tuner;
 mod vector;
+mod workspace;
 
+pub use any::{AnyMethod, Start};
 pub use block::{BlockBuffers, LastBlock, Lora, NormBias};
 pub use error::{Buffer, ScheduleField, TuneError};
 pub use fit::{Fit, Report, Score, evaluate};
@@ -64,6 +69,7 @@ pub use memory::{
 pub use method::{Method, MethodId};
 pub use ncm::{Ncm, NcmBuffers, Nearest};
 pub use origin::{FromScratch, HeadOrigin, OriginFn};
+pub use recipe::Recipe;
 pub use reject::Rejection;
 pub use replay::{
     FlashBuffers, FlashOffer, FlashReplay, Offer, Replay, ReplayError, ReplayMemory, Samples,
@@ -74,3 +80,4 @@ pub use self_label::SelfLabel;
 pub use softmax::{AdamState, Softmax, SoftmaxBuffers, Velocity};
 pub use tail::{Tail, TailError};
 pub use tuner::Tuner;
+pub use workspace::{WorkMemory, Workspace};

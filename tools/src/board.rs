@@ -70,6 +70,10 @@ pub struct Board {
     pub slots_address: u32,
     /// Bytes of one of the two slots.
     pub slot_bytes: u32,
+    /// Where latents are kept while the last block is tuned, from the start of the flash that holds them.
+    pub replay_address: u32,
+    /// Room for them; 0 where only heads are tuned.
+    pub replay_bytes: u32,
     /// Erase block.
     pub erase_bytes: u32,
     /// Smallest write.
@@ -172,6 +176,13 @@ fn parse(name: &str, text: &str) -> Result<Board, BoardError> {
             "a multiple of erase_bytes is expected",
         );
     }
+    if !board.replay_bytes.is_multiple_of(board.erase_bytes) {
+        return bad(
+            "replay_bytes",
+            board.replay_bytes,
+            "a multiple of erase_bytes is expected",
+        );
+    }
     if !board.model_address.is_multiple_of(16) {
         return bad(
             "model_address",
@@ -202,7 +213,7 @@ mod tests {
         assert!(message(good.replace("ram_bytes", "ram_byte")).contains("ram_byte"));
         assert!(message(good.replace("= 0x40000\n", "= \"many\"\n")).contains("ram_bytes"));
         assert!(
-            message(good.replace("slot_bytes = 0x8000", "slot_bytes = 0x8001"))
+            message(good.replace("slot_bytes = 0x10000", "slot_bytes = 0x10001"))
                 .contains("slot_bytes")
         );
         let error = find("no-such-board").unwrap_err().to_string();

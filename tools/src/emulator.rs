@@ -14,7 +14,7 @@ use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tailtune::image::Image;
-use tailtune::tune::Schedule;
+use tailtune::tune::Recipe;
 use tailtune_app::job::{Job, Kind};
 use tailtune_app::outcome::Outcome;
 
@@ -90,7 +90,7 @@ pub struct JobRequest<'a> {
     /// What to measure on.
     pub test: &'a [JobSample],
     /// How to tune.
-    pub schedule: Schedule,
+    pub recipe: Recipe,
 }
 
 impl JobRequest<'_> {
@@ -108,7 +108,7 @@ impl JobRequest<'_> {
             test: self.test.len() as u32,
             sample_len: first.map_or(0, |s| s.values.len() as u32),
             names_len: names.len() as u32,
-            schedule: self.schedule,
+            recipe: self.recipe,
         };
         let mut bytes = job.emit().to_vec();
         bytes.extend(names);

@@ -4,7 +4,7 @@ use safetensors::SafeTensors;
 use std::path::Path;
 use std::sync::OnceLock;
 use tailtune::model::arena_bytes;
-use tailtune::tune::Schedule;
+use tailtune::tune::{MethodId, Recipe};
 use tailtune_app::job::Kind;
 use tailtune_tools::audio::FrontEnd;
 use tailtune_tools::board;
@@ -190,7 +190,7 @@ fn the_emulated_core_gives_the_hosts_logits_on_all_48_clips() {
         added: &[],
         train: &[],
         test: &test,
-        schedule: Schedule::default(),
+        recipe: Recipe::new(MethodId::Softmax),
     };
     let emulator = Emulator::build(&board::find("qemu-mps2-an386").unwrap()).unwrap();
     let work = tempfile::tempdir().unwrap();

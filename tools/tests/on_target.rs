@@ -4,15 +4,18 @@
 use std::path::Path;
 use std::sync::OnceLock;
 use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
-use tailtune::tune::{MethodId, Schedule};
+use tailtune::model::arena_bytes;
+use tailtune::tune::block::Projections;
+use tailtune::tune::{MethodId, Optimizer, Recipe, Schedule, Tail};
 use tailtune_app::job::Kind;
-use tailtune_tools::adapt::tuning::Plan;
+use tailtune_app::outcome::Outcome;
 use tailtune_tools::adapt::{Sample, adapt};
 use tailtune_tools::audio::{FrontEnd, FrontEndConfig, FrontEndKind};
 use tailtune_tools::board;
 use tailtune_tools::emulator::{
     Emulator, EmulatorError, JobRequest, JobSample, infer_results, outcome,
 };
+use tailtune_tools::image_writer::AlignedBytes;
 use tailtune_tools::int8::Int8Model;
 use tailtune_tools::reference::ModelInput;
 use tailtune_tools::synthetic::{self, Random};
@@ -91,7 +94,7 @@ fn infer<'a>(test: &'a [JobSample]) -> JobRequest<'a> {
         added: &[],
         train: &[],
         test,
-        schedule: Schedule::default(),
+        recipe: Recipe::new(MethodId::Softmax),
     }
 }
 
@@ -177,61 +180,181 @@ fn logits_are_the_hosts() {
     }
 }
 
-#[test]
-#[ignore = "needs the boards' targets and qemu-system-arm"]
-fn tuning_is_the_hosts_and_survives_resets() {
-    let int8 = model(&CONFIG, 3);
+/// What the board and the host make of the same job.
+struct Tuned {
+    test: Vec<JobSample>,
+    train: Vec<JobSample>,
+    added: Vec<String>,
+    /// The board's.
+    outcome: Outcome,
+    tail: Vec<u8>,
+}
+
+/// Tunes on the board, and by the same steps on the host; both must hold the same bits.
+fn tuned_like_the_host(dir: &Path, int8: &Int8Model, recipe: Recipe) -> Tuned {
     let added: Vec<String> = ["neu", "zoom in", "صفر"].map(String::from).to_vec();
-    let train = labelled(&inputs(&int8, 30, 3, 5), 3, 5);
-    let test = labelled(&inputs(&int8, 15, 3, 6), 3, 5);
-    let schedule = Schedule {
-        epochs: 12,
-        ..Schedule::default()
-    };
+    let train = labelled(&inputs(int8, 30, 3, 5), 3, 5);
+    let test = labelled(&inputs(int8, 15, 3, 6), 3, 5);
     let request = JobRequest {
         kind: Kind::Adapt,
         added: &added,
         train: &train,
         test: &test,
-        schedule,
+        recipe,
     };
-    let dir = tempfile::tempdir().unwrap();
-    let (first, tail) = outcome(&run(dir.path(), &int8, &request).unwrap()).unwrap();
-
-    // The host, by the same steps.
+    let (outcome, tail) = outcome(&run(dir, int8, &request).unwrap()).unwrap();
     let samples = |samples: &[JobSample]| -> Vec<Sample> {
         let values: Vec<Vec<i8>> = samples.iter().map(|s| s.values.clone()).collect();
-        let outputs = int8.run(&values, &|| ()).unwrap();
+        let outputs = int8.latents(&values, &|| ()).unwrap();
         let label = |s: &JobSample| added[usize::from(s.label) - 5].clone();
-        outputs
+        let pooled = int8.run(&values, &|| ()).unwrap();
+        pooled
             .into_iter()
+            .zip(outputs)
             .zip(samples)
-            .map(|(output, s)| Sample {
-                latent: Vec::new(),
+            .map(|((output, (_, latent)), s)| Sample {
+                latent,
                 output,
                 label: label(s),
             })
             .collect()
     };
-    let mut plan = Plan::new(MethodId::Softmax);
-    plan.schedule = schedule;
-    let host = adapt(&int8, &samples(&train), &samples(&test), &plan).unwrap();
-    assert_eq!(
-        tail, host.tail,
-        "the device's parameters are the host's, bit by bit"
+    let host = adapt(int8, &samples(&train), &samples(&test), &recipe).unwrap();
+    let name = recipe.method.name();
+    assert!(
+        tail == host.tail,
+        "{name}: the device's parameters are not the host's, bit by bit"
     );
-    assert_eq!(
-        first.right_after.get(),
-        (host.accuracy_after * 15.0).round() as u32
-    );
+    let right = (host.accuracy_after * 15.0).round() as u32;
+    assert_eq!(outcome.right_after.get(), right, "{name}");
+    assert_eq!(outcome.steps.get(), host.report.steps, "{name}");
+    assert_eq!(outcome.last_loss.get(), host.report.last_loss, "{name}");
+    Tuned {
+        test,
+        train,
+        added,
+        outcome,
+        tail,
+    }
+}
+
+/// Every method, over at least 100 steps where it steps: what the device learns is what the host learns,
+/// bit by bit, and a new process finds it in flash.
+#[test]
+#[ignore = "needs the boards' targets and qemu-system-arm"]
+fn every_method_is_the_hosts_and_survives_a_reset() {
+    let pre = ModelConfig {
+        norm: NormOrder::Pre,
+        final_norm: true,
+        activation: Activation::Relu,
+        ..CONFIG
+    };
+    for (method, config) in MethodId::ALL
+        .into_iter()
+        .flat_map(|m| [(m, CONFIG), (m, pre)])
+    {
+        let int8 = model(&config, 3);
+        let mut recipe = Recipe::new(method);
+        recipe.schedule.epochs = 4;
+        recipe.lora.rank = 3;
+        recipe.lora.projections = Projections::ALL;
+        if config == pre {
+            recipe.schedule = Schedule {
+                label_smoothing: 0.1,
+                class_balance: true,
+                hold_back: 5,
+                ..recipe.schedule
+            };
+            if method != MethodId::LastBlock {
+                recipe.schedule.optimizer = Optimizer::Adam;
+                recipe.schedule.batch = 3;
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let tuned = tuned_like_the_host(dir.path(), &int8, recipe);
+        let name = method.name();
+        let passes = if matches!(method, MethodId::Ncm | MethodId::Ridge) {
+            1
+        } else {
+            4
+        };
+        let held_back = tuned.outcome.held_back.get();
+        assert_eq!(held_back, if config == pre { 6 } else { 0 }, "{name}");
+        assert_eq!(
+            tuned.outcome.steps.get(),
+            passes * (30 - held_back),
+            "{name}"
+        );
+        let request = JobRequest {
+            kind: Kind::Evaluate,
+            added: &tuned.added,
+            train: &[],
+            test: &tuned.test,
+            recipe,
+        };
+        let (again, loaded) = outcome(&run(dir.path(), &int8, &request).unwrap()).unwrap();
+        assert!(loaded == tuned.tail, "{name}: another tail after the reset");
+        assert_eq!(again.right_after, tuned.outcome.right_after, "{name}");
+    }
+}
+
+/// The memory is that of the nRF52840 DK's firmware: 32 of its 48 KiB of arena, and 112 KiB to tune in.
+#[test]
+#[ignore = "needs the boards' targets and qemu-system-arm"]
+fn the_last_block_of_kwt_1_fits_the_boards() {
+    let config = ModelConfig {
+        d_model: 64,
+        n_heads: 1,
+        d_ff: 256,
+        seq_len: 99,
+        n_classes: 12,
+        input: InputKind::Frames {
+            n_frames: 98,
+            n_features: 40,
+        },
+        ..CONFIG
+    };
+    assert!(arena_bytes(&config) <= 32 * 1024);
+    let int8 = model(&config, 3);
+    let (train, test) = (inputs(&int8, 8, 2, 5), inputs(&int8, 4, 2, 6));
+    let mut recipe = Recipe::new(MethodId::LastBlock);
+    recipe.schedule.epochs = 2;
+    let request = JobRequest {
+        kind: Kind::Adapt,
+        added: &["new".into()],
+        train: &labelled(&train, 2, 11),
+        test: &labelled(&test, 2, 11),
+        recipe,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (outcome, tail) = outcome(&run(dir.path(), &int8, &request).unwrap()).unwrap();
+    assert_eq!(outcome.steps.get(), 16);
+    // In a slot of the DK, 60 KiB, behind a record's header.
+    assert!(tail.len() <= 60 * 1024 - 256, "{}", tail.len());
+    let tail = AlignedBytes::new(&tail);
+    let method = Tail::parse(&tail).map(|tail| tail.method());
+    assert_eq!(method, Ok(MethodId::LastBlock));
+}
+
+#[test]
+#[ignore = "needs the boards' targets and qemu-system-arm"]
+fn tails_survive_resets_and_the_newest_counts() {
+    let int8 = model(&CONFIG, 3);
+    let mut recipe = Recipe::new(MethodId::Softmax);
+    recipe.schedule.epochs = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let tuned = tuned_like_the_host(dir.path(), &int8, recipe);
+    let (first, tail) = (tuned.outcome, tuned.tail);
     assert_eq!((first.right_before.get(), first.steps.get()), (0, 12 * 30));
     assert!(first.right_after.get() >= 12, "{} of 15", first.right_after);
 
     // A reset: a new process that gets the firmware, the image and the flash.
     let request = JobRequest {
         kind: Kind::Evaluate,
+        added: &tuned.added,
         train: &[],
-        ..request
+        test: &tuned.test,
+        recipe,
     };
     let (second, loaded) = outcome(&run(dir.path(), &int8, &request).unwrap()).unwrap();
     assert_eq!(loaded, tail);
@@ -246,7 +369,7 @@ fn tuning_is_the_hosts_and_survives_resets() {
     // A second tune goes to the other slot; the newest counts.
     let again = JobRequest {
         kind: Kind::Adapt,
-        train: &train,
+        train: &tuned.train,
         ..request.clone()
     };
     let (third, _) = outcome(&run(dir.path(), &int8, &again).unwrap()).unwrap();
@@ -271,12 +394,7 @@ fn failures_say_why() {
     let broken = &int8.bytes()[..1000];
     let result = emulator().run(dir.path(), broken, &infer(&test).bytes(), &mut |_| ());
     assert!(message(result).contains("damaged image"));
-    let result = emulator().run(
-        dir.path(),
-        int8.bytes(),
-        b"not a job at all, but long enough for a header....",
-        &mut |_| (),
-    );
+    let result = emulator().run(dir.path(), int8.bytes(), &[b'x'; 200], &mut |_| ());
     assert!(message(result).contains("no job"));
     let short = [JobSample {
         label: 0,

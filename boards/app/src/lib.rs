@@ -4,7 +4,10 @@
 //! job        what to do and on which samples, as bytes: a file of the emulated board, a flash
 //!            region of a real one
 //! outcome    what was done, as bytes
-//! session    image → encoder → (tune → save | load) → answers
+//! session    image → encoder → (tune → save) → load → answers
+//! samples    the job's samples, through the encoder
+//! tune       any method, and its tail to the store
+//! error      why a job was not done
 //! listen     sound → frames → encoder → answers (feature `audio`)
 //! bench      instructions of operators and layers (feature `bench`)
 //! ```
@@ -21,10 +24,14 @@ extern crate std;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod check;
+mod error;
 pub mod job;
 #[cfg(feature = "audio")]
 mod listen;
 pub mod outcome;
+mod samples;
 mod session;
+mod tune;
 
-pub use session::{AppError, Memory, Platform, PlatformError};
+pub use error::{AppError, FlashFailed, PlatformError};
+pub use session::{Memory, Platform, ReplayFlash};

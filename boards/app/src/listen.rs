@@ -1,7 +1,8 @@
 //! Sound in blocks, as a microphone gives it → frames → logits.
 
+use crate::error::{AppError, PlatformError, room};
 use crate::job::{Job, LABEL_BYTES};
-use crate::session::{AppError, MAX_CLASSES, Platform, PlatformError, room};
+use crate::session::{MAX_CLASSES, Platform};
 use tailtune::audio::{Ring, Stream};
 use tailtune::image::{Image, InputKind};
 use tailtune::model::{Encoder, Head, Input};

@@ -16,9 +16,16 @@
 //! 28     4    epochs
 //! 32     4    store: sequence number of the record
 //! 36     4    store: slot
-//! 40     4    tail length, bytes
+//! 40     4    tail length, bytes; 0 where the tune was rolled back and nothing was saved
+//! 44     4    held back: samples, 0 without a guard
+//! 48     4    of them right before
+//! 52     4    of them right after
 //! ```
 
+use crate::job::Job;
+use crate::tune::Done;
+use tailtune::store::Saved;
+use tailtune::tune::Verdict;
 use zerocopy::little_endian::{F32, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -49,11 +56,39 @@ pub struct Outcome {
     pub sequence: U32,
     /// Slot of the stored record.
     pub slot: U32,
-    /// Bytes of the tail that follows.
+    /// Bytes of the tail that follows; 0 where the tune was rolled back and nothing was saved.
     pub tail_len: U32,
+    /// Samples held back; 0 without a guard.
+    pub held_back: U32,
+    /// Of them right before the tune.
+    pub held_right_before: U32,
+    /// Of them right after it.
+    pub held_right_after: U32,
 }
 
 impl Outcome {
+    pub(crate) fn new(job: &Job, [before, after]: [u32; 2], done: &Done) -> Self {
+        let report = &done.report;
+        let held = |score: fn(&Verdict) -> u32| U32::new(report.guard.as_ref().map_or(0, score));
+        let saved = |of: fn(&Saved) -> u32| U32::new(done.saved.as_ref().map_or(0, of));
+        Self {
+            magic: MAGIC,
+            test: U32::new(job.test),
+            right_before: U32::new(before),
+            right_after: U32::new(after),
+            steps: U32::new(report.steps),
+            first_loss: F32::new(report.first_loss),
+            last_loss: F32::new(report.last_loss),
+            epochs: U32::new(report.epochs),
+            sequence: saved(|s| s.sequence),
+            slot: saved(|s| s.slot as u32),
+            tail_len: saved(|s| s.len as u32),
+            held_back: held(|v| v.before.total),
+            held_right_before: held(|v| v.before.right),
+            held_right_after: held(|v| v.after.right),
+        }
+    }
+
     /// Returns the record at the start of `bytes`, whatever follows it.
     pub fn record(bytes: &[u8]) -> Option<&Self> {
         let (outcome, _) = Self::ref_from_prefix(bytes).ok()?;

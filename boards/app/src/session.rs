@@ -1,18 +1,21 @@
 //! One job, from the image to the answers.
 
-use crate::job::{HEADER_BYTES, Job, Kind, LABEL_BYTES, names};
-use crate::outcome::{MAGIC, Outcome};
-use core::fmt;
+use crate::error::{AppError, PlatformError, replay, room};
+use crate::job::{HEADER_BYTES, Job, Kind, names};
+use crate::outcome::Outcome;
+use crate::samples::{JobSamples, as_i8, as_i8_mut, best_class};
+use crate::tune::{self, Done};
+use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
-use tailtune::image::{Image, ImageError};
-use tailtune::model::{Arena, Encoder, EncoderError, Features, Head, Input, InputError};
-use tailtune::store::{LayoutError, Saved, Store, StoreError};
+use tailtune::image::Image;
+use tailtune::model::latent::latent_bytes;
+use tailtune::model::{Arena, Encoder, Head, Input, InputError};
+use tailtune::store::Store;
 use tailtune::tune::{
-    HeadMemory, LinearHead, Math, Method, MomentumMemory, Replay, ReplayMemory, Report, Schedule,
-    Softmax, Tail, TailError, TuneError, Tuner, evaluate,
+    ClassName, FlashBuffers, FlashReplay, HeadOrigin, Replay, Samples, Start, Tail, WorkMemory,
+    argmax,
 };
-use zerocopy::little_endian::{F32, U32};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 /// What a board gives the application.
 pub trait Platform {
@@ -41,126 +44,39 @@ pub trait Platform {
     fn between_steps(&mut self) {}
 }
 
-/// A board could not read or write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct PlatformError;
-
-/// Why a job was not done.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum AppError<E> {
-    /// The model region holds no image.
-    Image(ImageError),
-    /// The image does not fit the board's memory, or has no head.
-    Encoder(EncoderError),
-    /// A sample does not fit the model.
-    Input(InputError),
-    /// The job region holds no job.
-    Job,
-    /// A sample, or the number of them, is larger than the board's memory.
-    Memory {
-        /// What was asked for.
-        needed: u32,
-        /// What there is.
-        found: u32,
-    },
-    /// The board could not read the job or write the result.
-    Platform,
-    /// Tuning failed; the old tail stays.
-    Tune(TuneError),
-    /// A tail is malformed or does not fit its buffer.
-    Tail(TailError),
-    /// The image carries no front end, or one that this board has no room for.
-    FrontEnd,
-    /// The slots do not lie soundly in flash.
-    Layout(LayoutError),
-    /// The store failed; the old tail stays.
-    Store(StoreError<E>),
+/// Where the latents of the last block are kept while it is tuned: whatever else is there is lost.
+#[derive(Debug)]
+pub struct ReplayFlash<R> {
+    /// The flash; `&mut` of the store's will not do, another driver's half of it may.
+    pub flash: R,
+    /// Bytes of it, in whole erase blocks; empty on a board that tunes heads only.
+    pub region: Range<u32>,
 }
 
-impl<E: fmt::Debug> fmt::Display for AppError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Image(e) => write!(f, "model region: {e}"),
-            Self::Encoder(e) => write!(f, "encoder: {e}"),
-            Self::Input(e) => write!(f, "sample: {e}"),
-            Self::Job => write!(f, "no job, or one of another version"),
-            Self::Memory { needed, found } => {
-                write!(f, "the job needs room for {needed}, this board has {found}")
-            }
-            Self::Platform => write!(f, "the job cannot be read or the result not written"),
-            Self::Tune(e) => write!(f, "tuning: {e}"),
-            Self::Tail(e) => write!(f, "tail: {e}"),
-            Self::FrontEnd => write!(
-                f,
-                "no front end in the image, or one too large for this board"
-            ),
-            Self::Layout(e) => write!(f, "store: {e}"),
-            Self::Store(e) => write!(f, "store: {e:?}"),
-        }
-    }
-}
-
-impl<E: fmt::Debug> core::error::Error for AppError<E> {}
-
-macro_rules! from {
-    ($($error:ty => $variant:ident),*) => {
-        $(impl<E> From<$error> for AppError<E> {
-            fn from(e: $error) -> Self {
-                Self::$variant(e)
-            }
-        })*
-    };
-}
-impl<E> From<StoreError<E>> for AppError<E> {
-    fn from(e: StoreError<E>) -> Self {
-        Self::Store(e)
-    }
-}
-
-from!(ImageError => Image, EncoderError => Encoder, InputError => Input, TuneError => Tune,
-    TailError => Tail, LayoutError => Layout);
-
-impl<E> From<PlatformError> for AppError<E> {
-    fn from(_: PlatformError) -> Self {
-        Self::Platform
-    }
-}
-
-/// The memory of a session: arena of `A` bytes, inputs of up to `I` values, features of up to `D`
-/// values, up to `C` classes, up to `N` training and as many test samples, tails of up to `T` bytes.
-pub struct Memory<
-    const A: usize,
-    const I: usize,
-    const D: usize,
-    const C: usize,
-    const N: usize,
-    const T: usize,
-> {
+/// The memory of a session: arena of `A` bytes, inputs of up to `I` values, up to `C` added classes, up
+/// to `N` training samples and as many test samples, and `W` numbers of 4 bytes in which everything else
+/// of a tune is laid out: features or a latent, the head, the method, the tail.
+pub struct Memory<const A: usize, const I: usize, const C: usize, const N: usize, const W: usize> {
     arena: Arena<A>,
     input: [u8; I],
-    head: HeadMemory<D, C>,
-    momentum: MomentumMemory<D, C>,
-    train: ReplayMemory<D, N>,
-    test: ReplayMemory<D, N>,
-    tail: [u8; T],
+    names: [ClassName; C],
+    seen: [u32; C],
+    labels: [[u16; N]; 2],
+    work: WorkMemory<W>,
 }
 
-impl<const A: usize, const I: usize, const D: usize, const C: usize, const N: usize, const T: usize>
-    Memory<A, I, D, C, N, T>
+impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: usize>
+    Memory<A, I, C, N, W>
 {
     /// Returns zeroed memory.
     pub const fn new() -> Self {
         Self {
             arena: Arena::new(),
             input: [0; I],
-            head: HeadMemory::new(),
-            momentum: MomentumMemory::new(),
-            train: ReplayMemory::new(),
-            test: ReplayMemory::new(),
-            tail: [0; T],
+            names: [const { ClassName::EMPTY }; C],
+            seen: [0; C],
+            labels: [[0; N]; 2],
+            work: WorkMemory::new(),
         }
     }
 
@@ -185,232 +101,194 @@ impl<const A: usize, const I: usize, const D: usize, const C: usize, const N: us
     ///
     /// # Errors
     /// [`AppError`]; a tail that was saved before is still there.
-    pub fn run<P: Platform, F: NorFlash>(
+    pub fn run<P: Platform, F: NorFlash, R: NorFlash>(
         &mut self,
         platform: &mut P,
         image: &[u8],
         store: &mut Store<F>,
+        latents: ReplayFlash<R>,
     ) -> Result<(), AppError<F::Error>> {
         let image = Image::parse(image)?;
         let mut header = [0; HEADER_BYTES];
         platform.read_job(0, &mut header)?;
         let mut job = Job::parse(&header).ok_or(AppError::Job)?;
-        let id = image.model_id().0;
-        job.kind = platform.choose(job.kind, store.locate(&id).is_ok());
+        job.kind = platform.choose(job.kind, store.locate(&image.model_id().0).is_ok());
         let encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
-        if job.kind == Kind::Listen {
+        match job.kind {
             #[cfg(feature = "audio")]
-            return crate::listen::listen(platform, &job, &image, encoder, &mut self.input);
+            Kind::Listen => crate::listen::listen(platform, &job, &image, encoder, &mut self.input),
             #[cfg(not(feature = "audio"))]
-            return Err(AppError::Job);
+            Kind::Listen => Err(AppError::Job),
+            Kind::Infer => {
+                let samples = JobSamples::new(platform, job, &mut self.input)?;
+                infer(samples, encoder, &image)
+            }
+            Kind::Adapt | Kind::Evaluate => self.adapt(platform, job, &image, store, latents),
         }
-        let input = room(&mut self.input, job.sample_len)?;
-        let mut samples = Samples {
-            platform,
-            job,
-            encoder,
-            input,
+    }
+
+    /// Measures the image's own head; tunes, if that is the job; measures the tail that flash holds then.
+    fn adapt<P: Platform, F: NorFlash, R: NorFlash>(
+        &mut self,
+        platform: &mut P,
+        job: Job,
+        image: &Image<'_>,
+        store: &mut Store<F>,
+        latents: ReplayFlash<R>,
+    ) -> Result<(), AppError<F::Error>> {
+        let (id, d) = (image.model_id().0, usize::from(image.config().d_model));
+        let head = Head::new(image)?;
+        let [labels, test_labels] = &mut self.labels;
+        for count in [job.train, job.test] {
+            room_for(count, N)?;
+        }
+        let mut samples = JobSamples::new(platform, job, &mut self.input)?;
+        let mut work = self.work.workspace();
+        // Features are kept to measure a tail's head on; a tail of the block needs the encoder once more.
+        let below = job.kind == Kind::Adapt && job.recipe.method.below_the_block();
+        let kept = if below { 0 } else { job.test as usize };
+        let values = work.bytes(kept.max(1) * d)?;
+        let mut test = Replay::new(as_i8_mut(values), test_labels, d)?;
+        let mut encoder = Encoder::new(image, self.arena.as_mut_slice())?;
+        let right_before = samples.count(&mut encoder, "test", &mut |features, label| {
+            if !below {
+                test.push(features, label, usize::from(u16::MAX))?;
+            }
+            Ok(best_class(&head, features) == Some(label))
+        })?;
+
+        let mut done = Done::default();
+        if job.kind == Kind::Adapt {
+            let mut work = work.reborrow();
+            let start = Start {
+                image,
+                head: &head,
+                state: None,
+            };
+            let (mut in_flash, mut in_ram);
+            let train: &mut dyn Samples = if below {
+                let len = latent_bytes(image.config());
+                let buffers = FlashBuffers {
+                    labels,
+                    seen: &mut self.seen,
+                    values: as_i8_mut(work.bytes(len)?),
+                };
+                let region = of_no_more::<R>(latents.region, len, N);
+                let opened = FlashReplay::open(latents.flash, region, *b"last", buffers, 1);
+                in_flash = opened.map_err(replay)?;
+                in_flash.clear().map_err(replay)?;
+                let buffer = work.reborrow().bytes(len)?;
+                samples.keep_latents(&mut encoder, as_i8_mut(buffer), &mut in_flash)?;
+                &mut in_flash
+            } else {
+                let values = work.bytes((job.train as usize).max(1) * d)?;
+                in_ram = Replay::new(as_i8_mut(values), labels, d)?;
+                samples.keep(&mut encoder, &mut in_ram)?;
+                &mut in_ram
+            };
+            let added = room(samples.input, job.names_len)?;
+            samples.platform.read_job(HEADER_BYTES as u32, added)?;
+            let platform = &mut *samples.platform;
+            let method = tune::Job {
+                recipe: &job.recipe,
+                added: &|| names(added),
+            };
+            done = method.tune(platform, start, &mut self.names, train, work, store)?;
+            if done.rolled_back() {
+                let outcome = Outcome::new(&job, [right_before; 2], &done);
+                return Ok(samples.platform.write_result(outcome.as_bytes())?);
+            }
+        }
+
+        let saved = store.locate(&id)?;
+        let bytes = work.bytes(saved.len)?;
+        done.saved = Some(store.load(&id, bytes)?);
+        let tail = Tail::parse(bytes)?;
+        let logits = work.take(tail.classes())?;
+        let right_after = if tail.block().is_empty() {
+            right_of(&tail, &mut test, logits)?
+        } else {
+            let patched = image.patched(tail.block())?;
+            let mut encoder = Encoder::new(&patched, self.arena.as_mut_slice())?;
+            samples.count(&mut encoder, "test after", &mut |features, label| {
+                tail.logits(features, logits)?;
+                Ok(argmax(logits) == Some(label.into()))
+            })?
         };
-        if job.kind == Kind::Infer {
-            return infer(&mut samples, &image);
-        }
-
-        let d_model = usize::from(image.config().d_model);
-        let (mut train, mut test) = (self.train.replay(d_model)?, self.test.replay(d_model)?);
-        let image_head = Head::new(&image)?;
-        let right_before = samples.collect(job.train, job.test, "test", &mut test, &image_head)?;
-        if job.kind == Kind::Evaluate {
-            let saved = store.load(&id, &mut self.tail)?;
-            let bytes = self.tail.get(..saved.len).unwrap_or(&[]);
-            let tail = Tail::parse(bytes)?;
-            let head = LinearHead::new(self.head.buffers(), &tail)?;
-            let mut method = Softmax::new(head, self.momentum.buffers(), tail.math())?;
-            let right_after = evaluate(&mut method, &mut test)?.right;
-            let outcome = outcome(&job, right_before, right_after, &Report::NONE, &saved);
-            return finish(samples.platform, &outcome, bytes);
-        }
-        samples.collect(0, job.train, "train", &mut train, &image_head)?;
-
-        let mut head = LinearHead::new(self.head.buffers(), &image_head)?;
-        // The input buffer is free now: the names of the classes to add fit it.
-        let added = room(&mut self.input, job.names_len)?;
-        platform.read_job(HEADER_BYTES as u32, added)?;
-        for name in names(added) {
-            head.add_class(name)?;
-        }
-        let method = Softmax::new(head, self.momentum.buffers(), Math::Exact)?;
-        let mut tuner = Tuner::new(method, train);
-        let report = tune(platform, &mut tuner, &job.schedule)?;
-        let right_after = evaluate(tuner.method_mut(), &mut test)?.right;
-        let len = tuner.emit_tail(&mut self.tail)?;
-        let bytes = self.tail.get(..len).unwrap_or(&[]);
-        let saved = store.save(&id, bytes)?;
-        let outcome = outcome(&job, right_before, right_after, &report, &saved);
-        finish(platform, &outcome, bytes)
+        let outcome = Outcome::new(&job, [right_before, right_after], &done);
+        samples.platform.write_result(outcome.as_bytes())?;
+        Ok(samples.platform.write_result(bytes)?)
     }
 }
 
-impl<const A: usize, const I: usize, const D: usize, const C: usize, const N: usize, const T: usize>
-    Default for Memory<A, I, D, C, N, T>
+impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: usize> Default
+    for Memory<A, I, C, N, W>
 {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// Returns the first `len` bytes of a buffer.
-pub(crate) fn room<E>(buffer: &mut [u8], len: u32) -> Result<&mut [u8], AppError<E>> {
-    let found = buffer.len() as u32;
-    buffer
-        .get_mut(..len as usize)
-        .ok_or(AppError::Memory { needed: len, found })
+fn room_for<E>(needed: u32, found: usize) -> Result<(), AppError<E>> {
+    match needed as usize > found {
+        true => Err(AppError::Memory {
+            needed,
+            found: found as u32,
+        }),
+        false => Ok(()),
+    }
 }
 
-/// The samples of a job, run through the encoder one at a time.
-struct Samples<'p, 'a, P> {
-    platform: &'p mut P,
-    job: Job,
-    encoder: Encoder<'a>,
-    input: &'a mut [u8],
+/// Returns as much of a region as holds no more than `most` latents.
+fn of_no_more<R: NorFlash>(mut region: Range<u32>, len: usize, most: usize) -> Range<u32> {
+    let slots = |region: &Range<u32>| {
+        FlashReplay::<'_, R>::slots(region.end.saturating_sub(region.start), len)
+    };
+    while slots(&region) > most {
+        region.end = region.end.saturating_sub(R::ERASE_SIZE as u32);
+    }
+    region
 }
 
-impl<P: Platform> Samples<'_, '_, P> {
-    /// Reads sample `index` into the input buffer; returns its label.
-    fn read(&mut self, index: u32) -> Result<u16, PlatformError> {
-        let offset = self.job.sample_offset(index).ok_or(PlatformError)?;
-        let mut label = [0; LABEL_BYTES];
-        self.platform.read_job(offset, &mut label)?;
-        let values = offset
-            .checked_add(LABEL_BYTES as u32)
-            .ok_or(PlatformError)?;
-        self.platform.read_job(values, self.input)?;
-        Ok(u16::from_le_bytes(label))
-    }
-
-    /// Runs the encoder on the input buffer, step by step.
-    fn forward(&mut self) -> Result<Features<'_>, InputError> {
-        let mut run = self.encoder.begin(Input::Frames(as_i8(self.input)))?;
-        while run.step() {
-            self.platform.between_steps();
+/// Returns how many kept features a tail's head gets right.
+fn right_of<E>(
+    tail: &Tail<'_>,
+    kept: &mut Replay<'_>,
+    logits: &mut [f32],
+) -> Result<u32, AppError<E>> {
+    let mut right = 0;
+    for index in 0..kept.len() {
+        if let Some((features, label)) = kept.get(index) {
+            tail.logits(&features, logits)?;
+            right += u32::from(argmax(logits) == Some(label.into()));
         }
-        Ok(run.finish())
     }
-
-    /// Keeps the features of samples `first .. first + count`; returns how many the image's own head
-    /// gets right.
-    fn collect<E>(
-        &mut self,
-        first: u32,
-        count: u32,
-        phase: &str,
-        to: &mut Replay<'_>,
-        head: &Head<'_>,
-    ) -> Result<u32, AppError<E>> {
-        if count as usize > to.capacity() {
-            return Err(AppError::Memory {
-                needed: count,
-                found: to.capacity() as u32,
-            });
-        }
-        let mut right = 0;
-        for i in 0..count {
-            let label = self.read(first.saturating_add(i))?;
-            let features = self.forward()?;
-            right += u32::from(best_class(head, &features) == Some(label));
-            // Labels of classes that are still to be added are above the image's own.
-            to.push(&features, label, usize::from(u16::MAX))?;
-            self.platform.progress(phase, i + 1, count);
-        }
-        Ok(right)
-    }
+    Ok(right)
 }
 
 /// Logits that fit the stack; an image with more classes is answered for the first ones.
 pub(crate) const MAX_CLASSES: usize = 64;
 
-fn best_class(head: &Head<'_>, features: &Features<'_>) -> Option<u16> {
-    let mut logits = [i16::MIN; MAX_CLASSES];
-    head.logits(features, &mut logits);
-    let mut best: Option<(u16, i16)> = None;
-    for (class, &logit) in (0u16..).zip(logits.iter().take(head.n_classes())) {
-        if best.is_none_or(|(_, most)| logit > most) {
-            best = Some((class, logit));
-        }
-    }
-    best.map(|(class, _)| class)
-}
-
 /// Runs every test sample whole and in steps, and writes both logits.
 fn infer<P: Platform, E>(
-    samples: &mut Samples<'_, '_, P>,
+    mut samples: JobSamples<'_, P>,
+    mut encoder: Encoder<'_>,
     image: &Image<'_>,
 ) -> Result<(), AppError<E>> {
     let head = Head::new(image)?;
     let n = head.n_classes();
-    if n > MAX_CLASSES {
-        return Err(AppError::Memory {
-            needed: n as u32,
-            found: MAX_CLASSES as u32,
-        });
-    }
+    room_for(n as u32, MAX_CLASSES)?;
     for i in 0..samples.job.test {
         samples.read(samples.job.train.saturating_add(i))?;
         let mut logits = [0i16; MAX_CLASSES];
         let logits = logits.get_mut(..n).unwrap_or_default();
-        let whole = samples
-            .encoder
-            .forward(Input::Frames(as_i8(samples.input)))?;
+        let whole = encoder.forward(Input::Frames(as_i8(samples.input)))?;
         head.logits(&whole, logits);
         samples.platform.write_result(logits.as_bytes())?;
-        let features = samples.forward()?;
+        let features = samples.forward(&mut encoder)?;
         head.logits(&features, logits);
         samples.platform.write_result(logits.as_bytes())?;
         samples.platform.progress("infer", i + 1, samples.job.test);
     }
     Ok(())
-}
-
-/// Tunes, one sample a step.
-fn tune<P: Platform, E, M: Method>(
-    platform: &mut P,
-    tuner: &mut Tuner<'_, M>,
-    schedule: &Schedule,
-) -> Result<Report, AppError<E>> {
-    let mut fit = tuner.begin_fit(schedule)?;
-    platform.progress("tune, epochs", 0, schedule.epochs);
-    while fit.step()? {
-        platform.between_steps();
-    }
-    platform.progress("tune, epochs", schedule.epochs, schedule.epochs);
-    Ok(fit.finish()?)
-}
-
-fn outcome(job: &Job, before: u32, after: u32, report: &Report, saved: &Saved) -> Outcome {
-    Outcome {
-        magic: MAGIC,
-        test: U32::new(job.test),
-        right_before: U32::new(before),
-        right_after: U32::new(after),
-        steps: U32::new(report.steps),
-        first_loss: F32::new(report.first_loss),
-        last_loss: F32::new(report.last_loss),
-        epochs: U32::new(report.epochs),
-        sequence: U32::new(saved.sequence),
-        slot: U32::new(saved.slot as u32),
-        tail_len: U32::new(saved.len as u32),
-    }
-}
-
-fn finish<P: Platform, E>(
-    platform: &mut P,
-    outcome: &Outcome,
-    tail: &[u8],
-) -> Result<(), AppError<E>> {
-    platform.write_result(outcome.as_bytes())?;
-    Ok(platform.write_result(tail)?)
-}
-
-/// Returns bytes as the int8 values that they are.
-fn as_i8(bytes: &[u8]) -> &[i8] {
-    <[i8]>::ref_from_bytes(bytes).unwrap_or(&[])
 }

@@ -13,17 +13,26 @@ use defmt_rtt as _;
 use embassy_executor::Spawner;
 use embassy_nrf::gpio::{Input, Level, Output, OutputDrive, Pull};
 use embassy_nrf::nvmc::{Error, Nvmc};
+use embassy_nrf::qspi::{self, Qspi};
+use embassy_nrf::{bind_interrupts, peripherals};
 use embassy_time::Timer;
 use embedded_hal::digital::{InputPin, StatefulOutputPin};
 use panic_probe as _;
 use tailtune::store::Store;
 use tailtune_app::job::Kind;
 use tailtune_app::outcome::Outcome;
-use tailtune_app::{AppError, Memory, Platform, PlatformError};
+use tailtune_app::{AppError, Memory, Platform, PlatformError, ReplayFlash};
 
-/// Room for KWT-1 and everything smaller: 32 KiB of arena, inputs of 98 × 40, features of 64, 32
-/// classes, 128 training and 128 test samples.
-static mut MEMORY: Memory<{ 32 * 1024 }, 4096, 64, 32, 128, { 10 * 1024 }> = Memory::new();
+/// Room for KWT-1 and everything smaller: 32 KiB of arena, inputs of 98 × 40, 32 added classes, 128 training
+/// and 128 test samples, 112 KiB to tune in: with the arena less than 160 KiB, the last block of KWT-1 included.
+static mut MEMORY: Memory<{ 32 * 1024 }, 4096, 32, 128, { 28 * 1024 }> = Memory::new();
+
+bind_interrupts!(struct Irqs {
+    QSPI => qspi::InterruptHandler<peripherals::QSPI>;
+});
+
+/// Bytes of the board's external flash, an MX25R6435F.
+const EXTERNAL_FLASH: u32 = 8 * 1024 * 1024;
 
 unsafe extern "C" {
     static __model_start: u8;
@@ -32,6 +41,8 @@ unsafe extern "C" {
     static __job_bytes: u8;
     static __slots_start: u8;
     static __slot_bytes: u8;
+    static __replay_start: u8;
+    static __replay_bytes: u8;
 }
 
 /// Returns a region of flash that the linker script names.
@@ -110,6 +121,15 @@ async fn main(_spawner: Spawner) {
             region(&raw const __job_start, &raw const __job_bytes),
         )
     };
+    let mut config = qspi::Config::default();
+    config.capacity = EXTERNAL_FLASH;
+    config.frequency = qspi::Frequency::M32;
+    let mut external = Qspi::new(
+        p.QSPI, Irqs, p.P0_19, p.P0_17, p.P0_20, p.P0_21, p.P0_22, p.P0_23, config,
+    );
+    if quad_enable(&mut external).is_err() {
+        error!("the external flash does not answer");
+    }
     let memory = &raw mut MEMORY;
     // SAFETY: `main` runs once, and no interrupt touches MEMORY.
     let memory = unsafe { &mut *memory };
@@ -118,6 +138,14 @@ async fn main(_spawner: Spawner) {
         (&raw const __slot_bytes).addr() as u32,
     );
 
+    let (from, bytes) = (
+        (&raw const __replay_start).addr() as u32,
+        (&raw const __replay_bytes).addr() as u32,
+    );
+    let latents = ReplayFlash {
+        flash: external,
+        region: from..from + bytes,
+    };
     let mut platform = Dk {
         job,
         led: &mut led,
@@ -125,7 +153,7 @@ async fn main(_spawner: Spawner) {
         tuned: false,
     };
     let result = match Store::new(nvmc, start..start + 2 * slot) {
-        Ok(mut store) => memory.run(&mut platform, image, &mut store),
+        Ok(mut store) => memory.run(&mut platform, image, &mut store, latents),
         Err(e) => Err(AppError::Layout(e)),
     };
     let tuned = platform.tuned;
@@ -148,4 +176,18 @@ async fn main(_spawner: Spawner) {
         led.set_high();
         Timer::after_millis(900).await;
     }
+}
+
+/// Lets the external flash use all four of its lines: bit 6 of its status register, which it keeps.
+fn quad_enable(flash: &mut Qspi<'_>) -> Result<(), qspi::Error> {
+    const READ_STATUS: u8 = 0x05;
+    const WRITE_STATUS: u8 = 0x01;
+    const QUAD: u8 = 1 << 6;
+    let mut status = [0];
+    flash.blocking_custom_instruction(READ_STATUS, &[], &mut status)?;
+    let [bits] = status;
+    if bits & QUAD == 0 {
+        flash.blocking_custom_instruction(WRITE_STATUS, &[bits | QUAD], &mut [])?;
+    }
+    Ok(())
 }

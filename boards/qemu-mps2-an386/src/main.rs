@@ -13,17 +13,19 @@ use file::File;
 use flash::FileFlash;
 use host::{entry, println};
 use tailtune::store::Store;
-use tailtune_app::{Memory, Platform, PlatformError};
+use tailtune_app::{Memory, Platform, PlatformError, ReplayFlash};
 
-/// Room for KWT-1 and everything smaller: 48 KiB of arena, inputs of 98 × 40, features of 64,
-/// 32 classes, 512 training and 512 test samples.
-static mut MEMORY: Memory<{ 48 * 1024 }, 4096, 64, 32, 512, { 10 * 1024 }> = Memory::new();
+/// Room for KWT-1 and everything smaller: 48 KiB of arena, inputs of 98 × 40, 32 added classes, 512 training
+/// and 512 test samples, 112 KiB to tune in, as on the nRF52840 DK.
+static mut MEMORY: Memory<{ 48 * 1024 }, 4096, 32, 512, { 28 * 1024 }> = Memory::new();
 
 unsafe extern "C" {
     static __model_start: u8;
     static __model_bytes: u8;
     static __slots_start: u8;
     static __slot_bytes: u8;
+    static __replay_start: u8;
+    static __replay_bytes: u8;
 }
 
 /// The job and the result as files.
@@ -80,8 +82,17 @@ fn session() -> Result<(), Reason> {
     let flash =
         FileFlash::open("flash.bin\0", start + 2 * slot).map_err(|_| Reason::File("flash.bin"))?;
     let mut store = Store::new(flash, start..start + 2 * slot).map_err(|_| Reason::Slots)?;
+    let (start, bytes) = (
+        address(&raw const __replay_start),
+        address(&raw const __replay_bytes),
+    );
+    let latents = ReplayFlash {
+        flash: FileFlash::open("replay.bin\0", start + bytes)
+            .map_err(|_| Reason::File("replay.bin"))?,
+        region: start..start + bytes,
+    };
     memory
-        .run(&mut platform, image, &mut store)
+        .run(&mut platform, image, &mut store, latents)
         .map_err(Reason::App)
 }
 

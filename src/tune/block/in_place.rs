@@ -215,6 +215,11 @@ impl<'m> LastBlock<'m> {
         Self::with_part(image, view, head, buffers.scratch, options.rounding, part)
     }
 
+    /// Returns how many bytes of a tail stand behind the block.
+    pub fn behind_block_len(&self) -> usize {
+        self.parts().behind_block_bytes()
+    }
+
     /// Merges norms and biases into the block's bytes, which then are the tail's block, and writes what stands
     /// before and behind it into `before` and `behind`: for a store that
     /// takes a tail in parts, so that the block needs no second buffer. Returns the three parts.
@@ -236,7 +241,7 @@ impl<'m> LastBlock<'m> {
         reset(&self.part.places, self.part.flat.values);
         let parts = self.parts();
         *before = parts.header()?;
-        let needed = parts.bytes() - before.len() - parts.block_bytes;
+        let needed = parts.behind_block_bytes();
         let found = behind.len();
         let small = TailError::BufferTooSmall { needed, found };
         let behind = behind.get_mut(..needed).ok_or(small)?;

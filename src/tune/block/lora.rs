@@ -40,6 +40,19 @@ impl Projections {
     /// None.
     pub const NONE: Self = Self(0);
 
+    /// Returns the set as bits, [`Projection`] 0 the lowest.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Returns the set that has these bits; none if one stands for no projection.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        match bits & !Self::ALL.0 {
+            0 => Some(Self(bits)),
+            _ => None,
+        }
+    }
+
     /// Returns the set with one more.
     pub const fn with(self, projection: Projection) -> Self {
         Self(self.0 | 1 << projection as u8)

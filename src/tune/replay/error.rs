@@ -51,6 +51,21 @@ pub enum ReplayError<E> {
     Flash(E),
 }
 
+impl<E> ReplayError<E> {
+    /// Returns the same with what the flash reported turned into something else.
+    pub fn map_flash<T>(self, f: impl FnOnce(E) -> T) -> ReplayError<T> {
+        match self {
+            Self::WordSize { read, write, erase } => ReplayError::WordSize { read, write, erase },
+            Self::Misaligned { start, end, erase } => ReplayError::Misaligned { start, end, erase },
+            Self::OutOfRange { end, capacity } => ReplayError::OutOfRange { end, capacity },
+            Self::TooSmall { needed, found } => ReplayError::TooSmall { needed, found },
+            Self::Sample(error) => ReplayError::Sample(error),
+            Self::Worn { offset } => ReplayError::Worn { offset },
+            Self::Flash(error) => ReplayError::Flash(f(error)),
+        }
+    }
+}
+
 impl<E> From<TuneError> for ReplayError<E> {
     fn from(error: TuneError) -> Self {
         Self::Sample(error)

@@ -169,6 +169,42 @@ impl<'m, F: NorFlash> FlashReplay<'m, F> {
         self.flash
     }
 
+    /// Keeps a sample, whatever the balance of the classes: for samples that were chosen, not for a stream.
+    /// `classes` is as for [`offer`](Self::offer), but no counts need be lent.
+    ///
+    /// # Errors
+    /// As [`offer`](Self::offer); [`TuneError::ReplayFull`] where an older sample would have to go.
+    pub fn push(
+        &mut self,
+        features: &Features<'_>,
+        label: u16,
+        classes: usize,
+    ) -> Result<(), ReplayError<F::Error>> {
+        check(features, self.grid.width as usize)?;
+        let classes = classes.min(usize::from(NONE));
+        if usize::from(label) >= classes {
+            let found = label;
+            return Err(TuneError::LabelOutOfRange { found, classes }.into());
+        }
+        let slots = self.grid.slots.get();
+        if self.begun >= slots {
+            let next = self.next_unit() as usize;
+            let mut labels = self.buffers.labels.chunks(slots as usize);
+            let next = labels.nth(next).unwrap_or_default();
+            if next.iter().any(|&label| label != NONE) {
+                let capacity = self.capacity();
+                return Err(TuneError::ReplayFull { capacity }.into());
+            }
+            self.turn()?;
+        }
+        let seen = self.buffers.seen.get_mut(usize::from(label));
+        let seen = seen.map_or(0, |seen| {
+            *seen = seen.saturating_add(1);
+            *seen
+        });
+        self.append(features, label, seen)
+    }
+
     /// Offers a sample, which is written or not. `classes` is the number of classes that labels may
     /// name.
     ///
@@ -245,8 +281,7 @@ impl<'m, F: NorFlash> FlashReplay<'m, F> {
     /// Makes the oldest unit the newest and returns how many samples went with it. Nothing but its
     /// samples is forgotten until that is done.
     fn turn(&mut self) -> Result<usize, ReplayError<F::Error>> {
-        let next = self.unit.map_or(0, |unit| unit + 1);
-        let unit = if next < self.grid.units { next } else { 0 };
+        let unit = self.next_unit();
         let slots = self.grid.slots.get() as usize;
         let labels = self.buffers.labels.chunks_mut(slots).nth(unit as usize);
         let labels = labels.unwrap_or_default();
@@ -263,6 +298,12 @@ impl<'m, F: NorFlash> FlashReplay<'m, F> {
         }
         (self.unit, self.sequence, self.begun) = (Some(unit), sequence, 0);
         Ok(lost)
+    }
+
+    /// Returns the oldest unit.
+    fn next_unit(&self) -> u32 {
+        let next = self.unit.map_or(0, |unit| unit + 1);
+        if next < self.grid.units { next } else { 0 }
     }
 
     /// The block with the mark goes first: from then on the unit holds nothing.

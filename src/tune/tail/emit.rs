@@ -24,6 +24,11 @@ impl Parts<'_, '_> {
         head_bytes(self.head) + self.block_bytes + 4 * self.state.len()
     }
 
+    /// Returns the bytes behind the block's tensors.
+    pub fn behind_block_bytes(&self) -> usize {
+        self.bytes() - HEADER_BYTES - self.block_bytes
+    }
+
     /// Returns the header's bytes.
     ///
     /// # Errors

@@ -7,53 +7,15 @@ use rayon::prelude::*;
 use tailtune::image::Image;
 use tailtune::model::latent::latent_bytes;
 use tailtune::model::{Encoder, Features, Head, arena_bytes};
-use tailtune::tune::block::{
-    BlockBuffers, BlockOptions, FlatBuffers, LoraOptions, MergeReport, affine_len, block_bytes,
-    lora_len, scratch_len,
-};
+use tailtune::tune::block::{MergeReport, block_bytes};
 use tailtune::tune::{
-    AdamState, ClassName, Fit, FromScratch, HeadBuffers, HeadOrigin, LastBlock, LinearHead, Lora,
-    Math, Method, MethodId, Ncm, NcmBuffers, NormBias, Report, Ridge, RidgeBuffers, RidgeOptions,
-    Samples, Schedule, Softmax, SoftmaxBuffers, Tail, Velocity, argmax,
+    AnyMethod, ClassName, Fit, FromScratch, HeadBuffers, HeadOrigin, LinearHead, Method, MethodId,
+    Ncm, NcmBuffers, Recipe, Report, Samples, Start, Tail, Workspace, argmax,
 };
 use zerocopy::IntoBytes;
 
 /// What is tuned, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct Plan {
-    /// The method.
-    pub method: MethodId,
-    /// The numbers of the fit.
-    pub schedule: Schedule,
-    /// Of `ridge`.
-    pub ridge: RidgeOptions,
-    /// Of `lora`.
-    pub lora: LoraOptions,
-    /// Of `norm-bias` and `last-block`.
-    pub block: BlockOptions,
-}
-
-impl Plan {
-    /// Returns the plan that a method starts with.
-    pub fn new(method: MethodId) -> Self {
-        let block = BlockOptions::default();
-        Self {
-            method,
-            schedule: Schedule {
-                epochs: 60,
-                learning_rate: 0.005,
-                weight_decay: 0.001,
-                ..Schedule::default()
-            },
-            ridge: RidgeOptions::default(),
-            lora: LoraOptions {
-                block,
-                ..LoraOptions::default()
-            },
-            block,
-        }
-    }
-}
+pub type Plan = Recipe;
 
 /// Where tuning starts.
 #[derive(Debug, Clone, Copy)]
@@ -131,8 +93,6 @@ pub fn tune(
     plan: &Plan,
 ) -> Result<Tuned, AdaptError> {
     let image = int8.image();
-    let config = *image.config();
-    let d = usize::from(config.d_model);
     let tail = match origin {
         Origin::Tail(bytes) => Some(Tail::parse(bytes).map_err(AdaptError::Tail)?),
         _ => None,
@@ -140,34 +100,18 @@ pub fn tune(
     let block = tail.map_or(&[][..], |tail| tail.block());
     let image = image.patched(block).map_err(AdaptError::Block)?;
     let (image_head, scratch);
-    let head_origin: &dyn HeadOrigin = match (&origin, &tail) {
+    let head: &dyn HeadOrigin = match (&origin, &tail) {
         (Origin::Tail(_), Some(tail)) => tail,
         (Origin::Image, _) => {
             image_head = Head::new(&image).map_err(|_| AdaptError::NoHead)?;
             &image_head
         }
         _ => {
-            scratch = FromScratch { d_model: d };
+            let d_model = image.config().d_model.into();
+            scratch = FromScratch { d_model };
             &scratch
         }
     };
-    let known = head_origin.classes();
-    let capacity = known + added.len();
-    let named = known - head_origin.model_classes().min(known) + added.len();
-    let f = |len: usize| vec![0f32; len];
-    let (mut weights, mut bias) = (f(capacity * d), f(capacity));
-    let mut names = vec![ClassName::EMPTY; named];
-    let (mut features, mut logits, mut counts) = (f(2 * (d + 1)), f(capacity), f(capacity));
-    let mut moments = [(); 3].map(|()| (f(capacity * d), f(capacity)));
-    let mut factor = f(tailtune::tune::ridge::factor_len(d));
-
-    let buffers = HeadBuffers {
-        weights: &mut weights,
-        bias: &mut bias,
-        names: &mut names,
-    };
-    let head = LinearHead::new(buffers, head_origin)?;
-    let state = |method| tail.as_ref().and_then(|tail| tail.state(method));
     let below = plan.method.below_the_block();
     let (scale, zero_point) = if below {
         crate::adapt::latent_scale(&image).ok_or(AdaptError::NoBlock)?
@@ -180,106 +124,28 @@ pub fn tune(
         scale,
         zero_point,
     };
-    let [first, second, gradient] = &mut moments;
-    let mut merge = None;
-    let (report, bytes) = match plan.method {
-        MethodId::Ncm => {
-            let buffers = NcmBuffers {
-                features: &mut features,
-                logits: &mut logits,
-                counts: &mut counts,
-            };
-            let mut method = Ncm::new(head, buffers, state(MethodId::Ncm))?;
-            for name in added {
-                method.add_class(name)?;
-            }
-            run(&mut method, &mut samples, plan)?
-        }
-        MethodId::Ridge => {
-            let buffers = RidgeBuffers {
-                features: &mut features,
-                logits: &mut logits,
-                factor: &mut factor,
-            };
-            let mut method = Ridge::new(head, buffers, plan.ridge, state(MethodId::Ridge))?;
-            for name in added {
-                method.add_class(name)?;
-            }
-            run(&mut method, &mut samples, plan)?
-        }
-        _ => {
-            let mut head = head;
-            add(&mut head, added)?;
-            let buffers = SoftmaxBuffers {
-                features: &mut features,
-                logits: &mut logits,
-                velocity: Some(moment(first)),
-                adam: Some(AdamState::new(moment(gradient), moment(second))),
-            };
-            let mut head = Softmax::new(head, buffers, Math::Exact)?;
-            let len = match plan.method {
-                MethodId::Lora => lora_len(&config, &plan.lora),
-                _ => affine_len(&config),
-            };
-            let mut flat = [(); 4].map(|()| vec![0f32; if below { len } else { 0 }]);
-            let mut scratch = vec![0f32; if below { scratch_len(&config) } else { 0 }];
-            let [values, gradient, first, second] = &mut flat;
-            let buffers = BlockBuffers {
-                scratch: &mut scratch,
-                parameters: FlatBuffers {
-                    values,
-                    gradient,
-                    first,
-                    second,
-                },
-            };
-            match plan.method {
-                MethodId::NormBias => {
-                    let mut method = NormBias::new(&image, head, buffers, plan.block)?;
-                    run(&mut method, &mut samples, plan)?
-                }
-                MethodId::Lora => {
-                    let mut method = Lora::new(&image, head, buffers, plan.lora)?;
-                    let done = run(&mut method, &mut samples, plan)?;
-                    merge = Some(method.merge_report());
-                    done
-                }
-                MethodId::LastBlock => {
-                    let mut block = AlignedBytes::new(&vec![0; block_bytes(&image)]);
-                    let mut method = LastBlock::new(&image, head, &mut block, buffers, plan.block)?;
-                    run(&mut method, &mut samples, plan)?
-                }
-                _ => run(&mut head, &mut samples, plan)?,
-            }
-        }
+    let start = Start {
+        image: &image,
+        head,
+        state: tail.as_ref().and_then(|tail| tail.state(plan.method)),
     };
-    Ok(Tuned {
-        tail: bytes,
-        report,
-        merge,
-    })
-}
-
-fn moment((weights, bias): &mut (Vec<f32>, Vec<f32>)) -> Velocity<'_> {
-    Velocity { weights, bias }
-}
-
-fn add(head: &mut LinearHead<'_>, added: &[String]) -> Result<(), AdaptError> {
+    let capacity = head.classes() + added.len();
+    let named = capacity - head.model_classes().min(head.classes());
+    let mut names = vec![ClassName::EMPTY; named];
+    let mut memory = vec![0f32; AnyMethod::workspace_len(plan, &start, capacity)];
+    let work = &mut Workspace::new(&mut memory);
+    let mut method = AnyMethod::new(plan, start, capacity, &mut names, work)?;
     for name in added {
-        head.add_class(name)?;
+        method.add_class(name)?;
     }
-    Ok(())
-}
-
-fn run(
-    method: &mut dyn Method,
-    samples: &mut HostSamples<'_>,
-    plan: &Plan,
-) -> Result<(Report, AlignedBytes), AdaptError> {
-    let report = Fit::new(method, samples, &plan.schedule)?.finish()?;
+    let report = Fit::new(&mut method, &mut samples, &plan.schedule)?.finish()?;
     let mut tail = AlignedBytes::new(&vec![0; method.tail_bytes()]);
     method.emit_tail(&mut tail).map_err(AdaptError::Tail)?;
-    Ok((report, tail))
+    Ok(Tuned {
+        tail,
+        report,
+        merge: method.merge_report(),
+    })
 }
 
 /// Returns the logits of each sample by a tail, as a device computes them: the integer runtime's block

@@ -121,12 +121,8 @@ impl Adapt {
         };
         schedule.validate().map_err(wrong_call)?;
         let method = MethodId::from(self.method);
-        if self.board.is_some() && method != MethodId::Softmax {
-            return Err(wrong_call(format!(
-                "the boards' firmware tunes by softmax so far: leave --board out to tune by {} on the host",
-                method.name()
-            )));
-        }
+        let mut plan = Plan::new(method);
+        plan.schedule = schedule;
         let int8 = Int8Model::read(&self.image)?;
         let (train, test) = self.split(&int8)?;
         eprintln!(
@@ -137,18 +133,16 @@ impl Adapt {
         if let (Some(path), Some(board)) = (&self.job, &self.board) {
             let mut test = test;
             test.samples.truncate(self.max_test.unwrap_or(usize::MAX));
-            return super::on_board::write_job(board, path, &int8, &train, &test, &schedule);
+            return super::on_board::write_job(board, path, &int8, &train, &test, &plan);
         }
         let adapted = match &self.board {
             None => {
                 let reader = Reader::of_image(&int8.image(), self.tokenizer.as_deref())?;
                 let run = |data| run(&int8, &reader, data, method.below_the_block());
                 let (train, test) = (run(&train)?, run(&test)?);
-                let mut plan = Plan::new(method);
-                plan.schedule = schedule;
                 adapt(&int8, &train, &test, &plan)?
             }
-            Some(board) => super::on_board::adapt(board, &int8, &train, &test, &schedule)?,
+            Some(board) => super::on_board::adapt(board, &int8, &train, &test, &plan)?,
         };
         if let Some(path) = &self.tail {
             crate::output::write_whole(path, &adapted.tail)?;

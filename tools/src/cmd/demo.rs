@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tailtune::model::arena_bytes;
-use tailtune::tune::Schedule;
+use tailtune::tune::{MethodId, Recipe, Schedule};
 use tailtune_app::job::Kind;
 
 /// Show the whole journey on the emulated board: convert, flash, tune new words, reset, remember
@@ -89,7 +89,8 @@ impl Demo {
         eprintln!("[3/6] firmware for {BOARD}");
         let emulator = Emulator::build(&board)?;
 
-        let schedule = Schedule {
+        let mut recipe = Recipe::new(MethodId::Softmax);
+        recipe.schedule = Schedule {
             epochs: 60,
             learning_rate: 0.005,
             momentum: 0.9,
@@ -102,10 +103,10 @@ impl Demo {
             material.added.len(),
             material.train.len()
         );
-        let request = material.request(Kind::Adapt, &schedule);
+        let request = material.request(Kind::Adapt, &recipe);
         let (tuned, tail) = on_board::run(&emulator, work.path(), &int8, &request)?;
         eprintln!("[5/6] reset: a new emulator process with the same firmware, image and flash");
-        let request = material.request(Kind::Evaluate, &schedule);
+        let request = material.request(Kind::Evaluate, &recipe);
         let (reset, kept) = on_board::run(&emulator, work.path(), &int8, &request)?;
         if kept != tail {
             return Err("the tail after the reset is not the one that was saved".into());

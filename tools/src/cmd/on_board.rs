@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::Path;
 use tailtune::image::InputKind;
-use tailtune::tune::{Report, Schedule};
+use tailtune::tune::{Recipe, Report, Score, Verdict};
 use tailtune_app::job::Kind;
 use tailtune_app::outcome::Outcome;
 
@@ -74,7 +74,7 @@ impl Material {
     }
 
     /// Returns the job.
-    pub fn request(&self, kind: Kind, schedule: &Schedule) -> JobRequest<'_> {
+    pub fn request(&self, kind: Kind, recipe: &Recipe) -> JobRequest<'_> {
         JobRequest {
             kind,
             added: &self.added,
@@ -84,7 +84,7 @@ impl Material {
                 &[]
             },
             test: &self.test,
-            schedule: *schedule,
+            recipe: *recipe,
         }
     }
 }
@@ -116,7 +116,7 @@ pub fn adapt(
     int8: &Int8Model,
     train: &Dataset,
     test: &Dataset,
-    schedule: &Schedule,
+    recipe: &Recipe,
 ) -> Result<Adapted, CommandError> {
     eprintln!("building the firmware of {}", board.name);
     let emulator = Emulator::build(board)?;
@@ -126,7 +126,7 @@ pub fn adapt(
         &emulator,
         dir.path(),
         int8,
-        &material.request(Kind::Adapt, schedule),
+        &material.request(Kind::Adapt, recipe),
     )?;
     let share = |right: u32| f64::from(right) / f64::from(o.test.get().max(1));
     Ok(Adapted {
@@ -138,9 +138,20 @@ pub fn adapt(
             steps: o.steps.get(),
             first_loss: o.first_loss.get(),
             last_loss: o.last_loss.get(),
-            guard: None,
+            guard: guard(&o),
         },
         tail,
+    })
+}
+
+fn guard(o: &Outcome) -> Option<Verdict> {
+    let score = |right: u32| Score {
+        right,
+        total: o.held_back.get(),
+    };
+    (o.held_back.get() > 0).then(|| Verdict {
+        before: score(o.held_right_before.get()),
+        after: score(o.held_right_after.get()),
     })
 }
 
@@ -154,7 +165,7 @@ pub fn write_job(
     int8: &Int8Model,
     train: &Dataset,
     test: &Dataset,
-    schedule: &Schedule,
+    recipe: &Recipe,
 ) -> Result<(), CommandError> {
     let name = &board.name;
     if board.job_bytes == 0 {
@@ -169,7 +180,7 @@ pub fn write_job(
     };
     place.takes(path).map_err(wrong_call)?;
     let material = Material::new(int8, train, test)?;
-    let job = material.request(Kind::Adapt, schedule).bytes();
+    let job = material.request(Kind::Adapt, recipe).bytes();
     if job.len() > board.job_bytes as usize {
         let samples = material.train.len() + material.test.len();
         return Err(format!(

@@ -1,0 +1,127 @@
+//! The samples of a job, through the encoder one at a time.
+
+use crate::error::{AppError, PlatformError, replay, room};
+use crate::job::{Job, LABEL_BYTES};
+use crate::session::{MAX_CLASSES, Platform};
+use embedded_storage::nor_flash::NorFlash;
+use tailtune::model::{Encoder, Features, Head, Input, InputError};
+use tailtune::tune::{FlashReplay, Replay};
+use zerocopy::FromBytes;
+
+/// Labels of classes that are still to be added are above the image's own: any is taken.
+const ANY_LABEL: usize = u16::MAX as usize;
+
+pub(crate) struct JobSamples<'p, P> {
+    pub platform: &'p mut P,
+    pub job: Job,
+    pub input: &'p mut [u8],
+}
+
+impl<'p, P: Platform> JobSamples<'p, P> {
+    pub fn new<E>(
+        platform: &'p mut P,
+        job: Job,
+        buffer: &'p mut [u8],
+    ) -> Result<Self, AppError<E>> {
+        let input = room(buffer, job.sample_len)?;
+        Ok(Self {
+            platform,
+            job,
+            input,
+        })
+    }
+
+    /// Reads sample `index` into the input buffer; returns its label.
+    pub fn read(&mut self, index: u32) -> Result<u16, PlatformError> {
+        let offset = self.job.sample_offset(index).ok_or(PlatformError)?;
+        let mut label = [0; LABEL_BYTES];
+        self.platform.read_job(offset, &mut label)?;
+        let values = offset
+            .checked_add(LABEL_BYTES as u32)
+            .ok_or(PlatformError)?;
+        self.platform.read_job(values, self.input)?;
+        Ok(u16::from_le_bytes(label))
+    }
+
+    /// Runs the encoder on the input buffer, step by step.
+    pub fn forward<'e>(
+        &mut self,
+        encoder: &'e mut Encoder<'_>,
+    ) -> Result<Features<'e>, InputError> {
+        let mut run = encoder.begin(Input::Frames(as_i8(self.input)))?;
+        while run.step() {
+            self.platform.between_steps();
+        }
+        Ok(run.finish())
+    }
+
+    /// Returns how many test samples `right` calls right, of their features.
+    pub fn count<E>(
+        &mut self,
+        encoder: &mut Encoder<'_>,
+        phase: &str,
+        right: &mut dyn FnMut(&Features<'_>, u16) -> Result<bool, AppError<E>>,
+    ) -> Result<u32, AppError<E>> {
+        let (first, count) = (self.job.train, self.job.test);
+        let mut sum = 0;
+        for i in 0..count {
+            let label = self.read(first.saturating_add(i))?;
+            sum += u32::from(right(&self.forward(encoder)?, label)?);
+            self.platform.progress(phase, i + 1, count);
+        }
+        Ok(sum)
+    }
+
+    /// Keeps the features of the training samples.
+    pub fn keep<E>(
+        &mut self,
+        encoder: &mut Encoder<'_>,
+        to: &mut Replay<'_>,
+    ) -> Result<(), AppError<E>> {
+        for i in 0..self.job.train {
+            let label = self.read(i)?;
+            to.push(&self.forward(encoder)?, label, ANY_LABEL)?;
+            self.platform.progress("train", i + 1, self.job.train);
+        }
+        Ok(())
+    }
+
+    /// Keeps the latents of the training samples, each by way of `buffer`.
+    pub fn keep_latents<E, R: NorFlash>(
+        &mut self,
+        encoder: &mut Encoder<'_>,
+        buffer: &mut [i8],
+        to: &mut FlashReplay<'_, R>,
+    ) -> Result<(), AppError<E>> {
+        for i in 0..self.job.train {
+            let label = self.read(i)?;
+            let features = encoder.latent(Input::Frames(as_i8(self.input)), buffer)?;
+            to.push(&features, label, ANY_LABEL).map_err(replay)?;
+            self.platform.between_steps();
+            self.platform.progress("train", i + 1, self.job.train);
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn best_class(head: &Head<'_>, features: &Features<'_>) -> Option<u16> {
+    let mut logits = [i16::MIN; MAX_CLASSES];
+    head.logits(features, &mut logits);
+    let mut best: Option<(u16, i16)> = None;
+    for (class, &logit) in (0u16..).zip(logits.iter().take(head.n_classes())) {
+        if best.is_none_or(|(_, most)| logit > most) {
+            best = Some((class, logit));
+        }
+    }
+    best.map(|(class, _)| class)
+}
+
+/// Returns bytes as the int8 values that they are.
+pub(crate) fn as_i8(bytes: &[u8]) -> &[i8] {
+    <[i8]>::ref_from_bytes(bytes).unwrap_or(&[])
+}
+
+/// As [`as_i8`], to be written.
+pub(crate) fn as_i8_mut(bytes: &mut [u8]) -> &mut [i8] {
+    <[i8]>::mut_from_bytes(bytes).unwrap_or_default()
+}

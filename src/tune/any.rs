@@ -1,0 +1,240 @@
+//! A method that is chosen at run time, over one piece of memory.
+
+use super::block::{BlockBuffers, MergeReport, affine_len, block_bytes, lora_len, scratch_len};
+use super::ridge::factor_len;
+use super::{
+    ClassName, HeadOrigin, LastBlock, LinearHead, Lora, Math, Method, MethodId, Ncm, NormBias,
+    Recipe, Ridge, Schedule, Softmax, TailError, TuneError, Workspace,
+};
+use crate::image::Image;
+use crate::model::Features;
+
+/// Any of the methods.
+///
+/// Firmware that knows its method takes that one and links no other.
+pub enum AnyMethod<'m> {
+    /// See [`ncm`](super::ncm).
+    Ncm(Ncm<'m>),
+    /// See [`ridge`](super::ridge).
+    Ridge(Ridge<'m>),
+    /// See [`softmax`](super::softmax).
+    Softmax(Softmax<'m>),
+    /// See [`block::norm_bias`](super::block::norm_bias).
+    NormBias(NormBias<'m>),
+    /// See [`block::lora`](super::block::lora).
+    Lora(Lora<'m>),
+    /// See [`block::in_place`](super::block::in_place).
+    LastBlock(LastBlock<'m>),
+}
+
+/// Where a tune starts, and goes back to.
+#[derive(Clone, Copy)]
+pub struct Start<'m> {
+    /// The image, [patched](Image::patched) by the tail that is gone on from.
+    pub image: &'m Image<'m>,
+    /// The head.
+    pub head: &'m dyn HeadOrigin,
+    /// The [state](super::Tail::state) of the tail that is gone on from.
+    pub state: Option<&'m [[u8; 4]]>,
+}
+
+impl<'m> AnyMethod<'m> {
+    /// Returns a recipe's method for `capacity` classes, its buffers cut out of `work`. `names` takes the
+    /// names of added classes.
+    ///
+    /// # Errors
+    /// [`TuneError::BufferTooSmall`]; [`TuneError::NoBlock`] for a method below the feature and a model
+    /// that pools the mean.
+    pub fn new(
+        recipe: &Recipe,
+        start: Start<'m>,
+        capacity: usize,
+        names: &'m mut [ClassName],
+        work: &mut Workspace<'m>,
+    ) -> Result<Self, TuneError> {
+        let Start { image, head, state } = start;
+        let (d, config) = (head.d_model(), image.config());
+        let head = LinearHead::new(work.head(d, capacity, names)?, head)?;
+        match recipe.method {
+            MethodId::Ncm => return Ncm::new(head, work.ncm(d, capacity)?, state).map(Self::Ncm),
+            MethodId::Ridge => {
+                let buffers = work.ridge(d, capacity)?;
+                return Ridge::new(head, buffers, recipe.ridge, state).map(Self::Ridge);
+            }
+            _ => {}
+        }
+        let softmax = Softmax::new(head, work.softmax(d, capacity, recipe)?, Math::Exact)?;
+        if !recipe.method.below_the_block() {
+            return Ok(Self::Softmax(softmax));
+        }
+        let len = match recipe.method {
+            MethodId::Lora => lora_len(config, &recipe.lora),
+            _ => affine_len(config),
+        };
+        let buffers = BlockBuffers {
+            scratch: work.take(scratch_len(config))?,
+            parameters: work.flat(len, recipe)?,
+        };
+        match recipe.method {
+            MethodId::NormBias => {
+                NormBias::new(image, softmax, buffers, recipe.block).map(Self::NormBias)
+            }
+            MethodId::Lora => Lora::new(image, softmax, buffers, recipe.lora).map(Self::Lora),
+            _ => {
+                let block = work.bytes(block_bytes(image))?;
+                LastBlock::new(image, softmax, block, buffers, recipe.block).map(Self::LastBlock)
+            }
+        }
+    }
+
+    /// Returns how many numbers of 4 bytes [`new`](Self::new) cuts off, whatever the memory's alignment.
+    pub fn workspace_len(recipe: &Recipe, start: &Start<'_>, capacity: usize) -> usize {
+        let (d, config) = (start.head.d_model(), start.image.config());
+        let wide = |rows: usize| rows.saturating_mul(d + 1);
+        let head = wide(capacity);
+        match recipe.method {
+            MethodId::Ncm => return head + d + 2 * capacity,
+            MethodId::Ridge => return head + 2 * (d + 1) + capacity + factor_len(d),
+            _ => {}
+        }
+        let moments = recipe.moments();
+        let softmax = head + d + capacity + moments * wide(capacity);
+        let parameters = match recipe.method {
+            MethodId::Lora => lora_len(config, &recipe.lora),
+            MethodId::NormBias | MethodId::LastBlock => affine_len(config),
+            _ => return softmax,
+        };
+        let flat = parameters * (2 + moments.min(2));
+        let block = match recipe.method {
+            // Up to 3 more, so that it starts at a multiple of 16.
+            MethodId::LastBlock => block_bytes(start.image).div_ceil(4) + 3,
+            _ => 0,
+        };
+        softmax + scratch_len(config) + flat + block
+    }
+
+    /// Adds a class and returns its label.
+    ///
+    /// # Errors
+    /// [`TuneError::ClassesFull`], [`TuneError::NameTooLong`], [`TuneError::NameTaken`].
+    pub fn add_class(&mut self, name: &str) -> Result<u16, TuneError> {
+        match self {
+            Self::Ncm(method) => method.add_class(name),
+            Self::Ridge(method) => method.add_class(name),
+            Self::Softmax(method) => method.head_mut().add_class(name),
+            Self::NormBias(method) => method.head_mut().add_class(name),
+            Self::Lora(method) => method.head_mut().add_class(name),
+            Self::LastBlock(method) => method.head_mut().add_class(name),
+        }
+    }
+
+    /// Returns what merging the adapters of `lora` costs; nothing of another method.
+    pub fn merge_report(&self) -> Option<MergeReport> {
+        match self {
+            Self::Lora(method) => Some(method.merge_report()),
+            _ => None,
+        }
+    }
+
+    /// Returns how long the buffer of [`tail_parts`](Self::tail_parts) must be.
+    pub fn tail_buffer_len(&self) -> usize {
+        match self {
+            Self::LastBlock(method) => method.behind_block_len(),
+            _ => self.tail_bytes(),
+        }
+    }
+
+    /// Makes the tail, in parts for a store that takes them one behind the other: the block that
+    /// `last-block` trains lies in it already, and needs no second buffer. `buffer` is
+    /// [`tail_buffer_len`](Self::tail_buffer_len) long, from a multiple of 16 on.
+    ///
+    /// # Errors
+    /// See [`TailError`].
+    pub fn tail_parts<'b>(
+        &'b mut self,
+        before: &'b mut [u8; 16],
+        buffer: &'b mut [u8],
+    ) -> Result<[&'b [u8]; 3], TailError> {
+        if let Self::LastBlock(method) = self {
+            return method.tail_parts(before, buffer);
+        }
+        let len = self.emit_tail(buffer)?;
+        Ok([&[], &[], buffer.get(..len).unwrap_or_default()])
+    }
+
+    fn inner(&self) -> &dyn Method {
+        match self {
+            Self::Ncm(method) => method,
+            Self::Ridge(method) => method,
+            Self::Softmax(method) => method,
+            Self::NormBias(method) => method,
+            Self::Lora(method) => method,
+            Self::LastBlock(method) => method,
+        }
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Method {
+        match self {
+            Self::Ncm(method) => method,
+            Self::Ridge(method) => method,
+            Self::Softmax(method) => method,
+            Self::NormBias(method) => method,
+            Self::Lora(method) => method,
+            Self::LastBlock(method) => method,
+        }
+    }
+}
+
+impl Method for AnyMethod<'_> {
+    fn id(&self) -> MethodId {
+        self.inner().id()
+    }
+
+    fn math(&self) -> Math {
+        self.inner().math()
+    }
+
+    fn classes(&self) -> usize {
+        self.inner().classes()
+    }
+
+    fn check(&self, features: &Features<'_>, label: u16) -> Result<(), TuneError> {
+        self.inner().check(features, label)
+    }
+
+    fn epochs(&self, schedule: &Schedule) -> u32 {
+        self.inner().epochs(schedule)
+    }
+
+    fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
+        self.inner_mut().begin_epoch(schedule, epoch)
+    }
+
+    fn step(&mut self, features: &Features<'_>, label: u16, weight: f32) -> Result<f32, TuneError> {
+        self.inner_mut().step(features, label, weight)
+    }
+
+    fn end_epoch(&mut self) -> Result<(), TuneError> {
+        self.inner_mut().end_epoch()
+    }
+
+    fn is_finite(&self) -> bool {
+        self.inner().is_finite()
+    }
+
+    fn restore(&mut self) {
+        self.inner_mut().restore();
+    }
+
+    fn logits(&mut self, features: &Features<'_>) -> Result<&[f32], TuneError> {
+        self.inner_mut().logits(features)
+    }
+
+    fn tail_bytes(&self) -> usize {
+        self.inner().tail_bytes()
+    }
+
+    fn emit_tail(&self, out: &mut [u8]) -> Result<usize, TailError> {
+        self.inner().emit_tail(out)
+    }
+}

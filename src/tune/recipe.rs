@@ -1,0 +1,49 @@
+//! What is tuned, and how: a method that is chosen at run time, with all its numbers.
+
+use super::block::{BlockOptions, LoraOptions};
+use super::{MethodId, Optimizer, RidgeOptions, Schedule};
+
+/// A method and its numbers; those of other methods are not looked at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Recipe {
+    /// The method.
+    pub method: MethodId,
+    /// The numbers of the fit.
+    pub schedule: Schedule,
+    /// Of `ridge`.
+    pub ridge: RidgeOptions,
+    /// Of `lora`; its `block` counts there, the recipe's own for the two others.
+    pub lora: LoraOptions,
+    /// Of `norm-bias` and `last-block`.
+    pub block: BlockOptions,
+}
+
+impl Recipe {
+    /// Returns the recipe that a method starts with: 60 epochs at a learning rate of 0.005, weight
+    /// decay 0.001, else the defaults.
+    pub fn new(method: MethodId) -> Self {
+        Self {
+            method,
+            schedule: Schedule {
+                epochs: 60,
+                learning_rate: 0.005,
+                weight_decay: 0.001,
+                ..Schedule::default()
+            },
+            ridge: RidgeOptions::default(),
+            lora: LoraOptions::default(),
+            block: BlockOptions::default(),
+        }
+    }
+
+    /// Returns how many numbers the schedule's optimizer keeps beside every parameter: 1 with momentum or
+    /// batches, 3 for Adam.
+    pub(super) fn moments(&self) -> usize {
+        let schedule = &self.schedule;
+        match schedule.optimizer {
+            Optimizer::Adam => 3,
+            Optimizer::Sgd => usize::from(schedule.momentum > 0.0 || schedule.batch > 1),
+        }
+    }
+}
