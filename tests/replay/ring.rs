@@ -278,3 +278,41 @@ fn bad_regions_buffers_and_samples_are_refused() {
     }
     assert!(replay.is_empty() && flash.operations == 0);
 }
+
+/// What is pushed is kept, whatever its class, until the ring is full; then it is refused and nothing is lost.
+#[test]
+fn chosen_samples_are_all_kept_or_refused() {
+    let mut flash = MockFlash::<1, 4, 256>::new(4);
+    let mut memory = Memory::new(&flash, 16);
+    let mut replay = memory.open(&mut flash, 1).unwrap();
+    let capacity = replay.capacity();
+    for n in 0..capacity {
+        let sample = sample(n, 16);
+        // One class only: a stream of it would be thinned out once another was offered.
+        let label = u16::from(n + 1 == capacity);
+        replay.push(&features(&sample), label, CLASSES).unwrap();
+    }
+    let kept = |replay: &mut dyn Samples| -> Vec<_> {
+        let one = |i| replay.get(i).map(|(f, label)| (f.values.to_vec(), label));
+        (0..capacity).map(one).collect()
+    };
+    let before = kept(&mut replay);
+    let rest = sample(capacity, 16);
+    let full = ReplayError::Sample(TuneError::ReplayFull { capacity });
+    assert_eq!(replay.push(&features(&rest), 0, CLASSES), Err(full));
+    let out_of_range = TuneError::LabelOutOfRange {
+        found: 9,
+        classes: CLASSES,
+    };
+    let refused = replay.push(&features(&rest), 9, CLASSES);
+    assert_eq!(refused, Err(ReplayError::Sample(out_of_range)));
+    assert_eq!(replay.len(), capacity);
+    assert_eq!(kept(&mut replay), before);
+    assert_eq!((replay.stored(0), replay.stored(1)), (capacity - 1, 1));
+    let mut again = Memory::new(&flash, 16);
+    let mut again = again.open(&mut flash, 2).unwrap();
+    assert_eq!(kept(&mut again), before);
+    again.clear().unwrap();
+    again.push(&features(&rest), 0, CLASSES).unwrap();
+    assert_eq!(again.len(), 1);
+}
