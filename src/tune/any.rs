@@ -12,6 +12,10 @@ use crate::model::Features;
 /// Any of the methods.
 ///
 /// Firmware that knows its method takes that one and links no other.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no heap to put the largest on, and there is only one of them"
+)]
 pub enum AnyMethod<'m> {
     /// See [`ncm`](super::ncm).
     Ncm(Ncm<'m>),

@@ -11,6 +11,9 @@ use zerocopy::FromBytes;
 /// Labels of classes that are still to be added are above the image's own: any is taken.
 const ANY_LABEL: usize = u16::MAX as usize;
 
+/// Says whether a feature's class is its label's.
+pub(crate) type Judge<'j, E> = dyn FnMut(&Features<'_>, u16) -> Result<bool, AppError<E>> + 'j;
+
 pub(crate) struct JobSamples<'p, P> {
     pub platform: &'p mut P,
     pub job: Job,
@@ -60,7 +63,7 @@ impl<'p, P: Platform> JobSamples<'p, P> {
         &mut self,
         encoder: &mut Encoder<'_>,
         phase: &str,
-        right: &mut dyn FnMut(&Features<'_>, u16) -> Result<bool, AppError<E>>,
+        right: &mut Judge<'_, E>,
     ) -> Result<u32, AppError<E>> {
         let (first, count) = (self.job.train, self.job.test);
         let mut sum = 0;
