@@ -10,9 +10,7 @@ use mock_flash::{Cut, MockError, MockFlash, Torn};
 use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
 use tailtune::model::Head;
 use tailtune::store::{Recovery, Store};
-use tailtune::tune::{
-    AnyMethod, ClassName, Fit, Method, MethodId, Recipe, Replay, Start, Tail, Workspace,
-};
+use tailtune::tune::{AnyMethod, ClassName, Fit, MethodId, Recipe, Replay, Start, Tail, Workspace};
 use tailtune_tools::adapt::latent_scale;
 use tailtune_tools::image_writer::AlignedBytes;
 use tailtune_tools::int8::Int8Model;
