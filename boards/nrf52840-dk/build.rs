@@ -1,8 +1,6 @@
 //! memory.x from board.toml.
 
-include!("../memory_x.rs");
-
 fn main() {
-    memory_x();
+    tailtune_board::build();
     println!("cargo:rustc-link-arg-bins=-Tdefmt.x");
 }

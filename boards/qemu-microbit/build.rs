@@ -1,7 +1,5 @@
-//! memory.x from board.toml.
-
-include!("../memory_x.rs");
+//! memory.x, and the counter of the bench, from board.toml.
 
 fn main() {
-    memory_x();
+    tailtune_board::build();
 }

@@ -1,9 +1,5 @@
-//! memory.x and the bench's counter from board.toml.
-
-include!("../memory_x.rs");
-include!("../counter.rs");
+//! memory.x, and the counter of the bench, from board.toml.
 
 fn main() {
-    memory_x();
-    counter();
+    tailtune_board::build();
 }

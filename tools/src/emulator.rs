@@ -134,7 +134,7 @@ impl Emulator {
     /// # Errors
     /// [`EmulatorError`].
     pub fn build(board: &Board) -> Result<Self, EmulatorError> {
-        if !board.name.starts_with("qemu-") {
+        if !board.is_emulated() {
             return Err(EmulatorError::NotEmulated(board.name.clone()));
         }
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -221,7 +221,11 @@ impl Emulator {
     pub fn bench(&self, dir: &Path, image: &[u8]) -> Result<Vec<String>, EmulatorError> {
         let path = dir.join("model.bin");
         std::fs::write(&path, image).map_err(|source| EmulatorError::Io { path, source })?;
-        let shift = self.board.icount_shift.unwrap_or(0);
+        let shift = self
+            .board
+            .emulator
+            .and_then(|e| e.icount_shift)
+            .unwrap_or(0);
         let shift = format!("shift={shift},align=off,sleep=off");
         self.lines("bench", dir, &["-icount", &shift])
     }
@@ -299,7 +303,7 @@ impl Emulator {
         command.args(["-semihosting-config", "enable=on,target=native"]);
         let loader = format!(
             "loader,file=model.bin,addr={:#x},force-raw=on",
-            self.board.model_address
+            self.board.regions.model.address
         );
         command
             .args(["-device", &loader])

@@ -39,9 +39,11 @@ unsafe extern "C" {
     static __model_bytes: u8;
     static __job_start: u8;
     static __job_bytes: u8;
-    static __slots_start: u8;
-    static __slot_bytes: u8;
-    static __replay_start: u8;
+    static __tail0_offset: u8;
+    static __tail0_bytes: u8;
+    static __tail1_offset: u8;
+    static __tail1_bytes: u8;
+    static __replay_offset: u8;
     static __replay_bytes: u8;
 }
 
@@ -133,18 +135,15 @@ async fn main(_spawner: Spawner) {
     let memory = &raw mut MEMORY;
     // SAFETY: `main` runs once, and no interrupt touches MEMORY.
     let memory = unsafe { &mut *memory };
-    let (start, slot) = (
-        (&raw const __slots_start).addr() as u32,
-        (&raw const __slot_bytes).addr() as u32,
-    );
-
-    let (from, bytes) = (
-        (&raw const __replay_start).addr() as u32,
-        (&raw const __replay_bytes).addr() as u32,
-    );
+    let number = |symbol: *const u8| symbol.addr() as u32;
+    let offsets = |offset, bytes| number(offset)..number(offset) + number(bytes);
+    let slots = [
+        offsets(&raw const __tail0_offset, &raw const __tail0_bytes),
+        offsets(&raw const __tail1_offset, &raw const __tail1_bytes),
+    ];
     let latents = ReplayFlash {
         flash: external,
-        region: from..from + bytes,
+        region: offsets(&raw const __replay_offset, &raw const __replay_bytes),
     };
     let mut platform = Dk {
         job,
@@ -152,7 +151,7 @@ async fn main(_spawner: Spawner) {
         button,
         tuned: false,
     };
-    let result = match Store::new(nvmc, start..start + 2 * slot) {
+    let result = match Store::with_slots(nvmc, slots) {
         Ok(mut store) => memory.run(&mut platform, image, &mut store, latents),
         Err(e) => Err(AppError::Layout(e)),
     };

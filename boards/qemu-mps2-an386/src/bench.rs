@@ -40,13 +40,13 @@ const PAINT: u32 = 0x5aa5_c33c;
 const MARGIN: usize = 256;
 
 unsafe extern "C" {
-    static mut __sheap: u32;
+    static mut __stack_bottom: u32;
 }
 
-/// Returns the words between the end of the statics and `MARGIN` below a local.
+/// Returns the words between the end of the stack and `MARGIN` below a local.
 fn unused() -> (*mut u32, usize) {
     let here = 0u32;
-    let bottom = &raw mut __sheap;
+    let bottom = &raw mut __stack_bottom;
     let top = ((&raw const here).addr() - MARGIN) & !3;
     (bottom, top.saturating_sub(bottom.addr()) / 4)
 }
@@ -60,7 +60,7 @@ impl Meter for Bench {
     fn paint(&mut self) {
         let (bottom, words) = unused();
         for i in 0..words {
-            // SAFETY: below the stack pointer and above the statics lies nothing; there is no heap.
+            // SAFETY: the stack grows down to there, and nothing of it lies below its pointer.
             unsafe { bottom.add(i).write_volatile(PAINT) };
         }
     }

@@ -9,6 +9,7 @@ mod flash;
 mod host;
 mod panic;
 
+use core::ops::Range;
 use file::File;
 use flash::FileFlash;
 use host::{entry, println};
@@ -22,9 +23,11 @@ static mut MEMORY: Memory<{ 48 * 1024 }, 4096, 32, 512, { 28 * 1024 }> = Memory:
 unsafe extern "C" {
     static __model_start: u8;
     static __model_bytes: u8;
-    static __slots_start: u8;
-    static __slot_bytes: u8;
-    static __replay_start: u8;
+    static __tail0_offset: u8;
+    static __tail0_bytes: u8;
+    static __tail1_offset: u8;
+    static __tail1_bytes: u8;
+    static __replay_offset: u8;
     static __replay_bytes: u8;
 }
 
@@ -61,13 +64,15 @@ fn main() -> ! {
 
 /// Does the job; the error is a line for the console.
 fn session() -> Result<(), Reason> {
-    let address = |symbol: *const u8| symbol.addr() as u32;
-    let (model, model_bytes, start, slot) = (
-        &raw const __model_start,
-        address(&raw const __model_bytes) as usize,
-        address(&raw const __slots_start),
-        address(&raw const __slot_bytes),
-    );
+    let number = |symbol: *const u8| symbol.addr() as u32;
+    let region = |offset, bytes| number(offset)..number(offset) + number(bytes);
+    let slots = [
+        region(&raw const __tail0_offset, &raw const __tail0_bytes),
+        region(&raw const __tail1_offset, &raw const __tail1_bytes),
+    ];
+    let latents = region(&raw const __replay_offset, &raw const __replay_bytes);
+    let model = &raw const __model_start;
+    let model_bytes = (&raw const __model_bytes).addr();
     // SAFETY: the region lies in the machine's memory, outside of what the linker placed code or
     // data in; the loader filled it before reset and nothing writes to it.
     let image = unsafe { core::slice::from_raw_parts(model, model_bytes) };
@@ -79,17 +84,15 @@ fn session() -> Result<(), Reason> {
         job: open("job.bin\0", file::READ)?,
         result: open("result.bin\0", file::CREATE)?,
     };
-    let flash =
-        FileFlash::open("flash.bin\0", start + 2 * slot).map_err(|_| Reason::File("flash.bin"))?;
-    let mut store = Store::new(flash, start..start + 2 * slot).map_err(|_| Reason::Slots)?;
-    let (start, bytes) = (
-        address(&raw const __replay_start),
-        address(&raw const __replay_bytes),
-    );
+    let file = |name, region: &Range<u32>| {
+        FileFlash::open(name, region.end).map_err(|_| Reason::File(name))
+    };
+    let [first, second] = slots;
+    let flash = file("flash.bin\0", &second)?;
+    let mut store = Store::with_slots(flash, [first, second]).map_err(|_| Reason::Slots)?;
     let latents = ReplayFlash {
-        flash: FileFlash::open("replay.bin\0", start + bytes)
-            .map_err(|_| Reason::File("replay.bin"))?,
-        region: start..start + bytes,
+        flash: file("replay.bin\0", &latents)?,
+        region: latents,
     };
     memory
         .run(&mut platform, image, &mut store, latents)

@@ -47,7 +47,10 @@ impl Bench {
             None => counting()?,
         };
         let first = boards.first().ok_or("no board counts instructions")?;
-        if let Some(board) = boards.iter().find(|b| b.icount_shift.is_none()) {
+        if let Some(board) = boards
+            .iter()
+            .find(|b| b.emulator.and_then(|e| e.icount_shift).is_none())
+        {
             return Err(format!(
                 "{} counts no instructions: expected an emulated board with icount_shift in its \
                  board.toml",
@@ -111,7 +114,7 @@ impl Bench {
 /// The boards that count instructions, the Cortex-M4F, whose counts the targets are of, first.
 fn counting() -> Result<Vec<Board>, CommandError> {
     let mut boards = board::all()?;
-    boards.retain(|b| b.icount_shift.is_some());
+    boards.retain(|b| b.emulator.and_then(|e| e.icount_shift).is_some());
     boards.sort_by_key(|b| !b.core.starts_with("Cortex-M4"));
     Ok(boards)
 }

@@ -22,8 +22,8 @@ impl Boards {
             let list = boards.iter().map(|b| {
                 json!({
                     "name": b.name, "chip": b.chip, "core": b.core, "target": b.target,
-                    "flash_bytes": b.flash_bytes, "ram_bytes": b.ram_bytes,
-                    "model_address": b.model_address, "model_bytes": b.model_bytes,
+                    "flash_bytes": b.flash_bytes(), "ram_bytes": b.ram_bytes(),
+                    "model_address": b.regions.model.address, "model_bytes": b.regions.model.bytes,
                 })
             });
             return print_json(&json!({ "boards": list.collect::<Vec<_>>() }));
@@ -43,12 +43,12 @@ impl Boards {
                 b.chip.clone(),
                 b.core.clone(),
                 b.target.clone(),
-                kib(b.flash_bytes as usize),
-                kib(b.ram_bytes as usize),
+                kib(b.flash_bytes() as usize),
+                kib(b.ram_bytes() as usize),
                 format!(
                     "{} at {:#010x}",
-                    kib(b.model_bytes as usize),
-                    b.model_address
+                    kib(b.regions.model.bytes as usize),
+                    b.regions.model.address
                 ),
             ]);
         }

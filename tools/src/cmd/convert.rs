@@ -45,8 +45,8 @@ impl Convert {
         let board = &self.board;
         let place = Placement {
             board: board.name.clone(),
-            address: board.model_address,
-            capacity: board.model_bytes as usize,
+            address: board.regions.model.address,
+            capacity: board.regions.model.bytes as usize,
             uf2_family: board.uf2_family,
         };
         place.takes(&self.output).map_err(wrong_call)?;
@@ -69,7 +69,7 @@ impl Convert {
                 "image_bytes": int8.bytes().len(),
                 "arena_bytes": arena_bytes(&model.config),
                 "board": board.name,
-                "address": board.model_address,
+                "address": board.regions.model.address,
                 "agreement": agreement,
                 "sqnr": noise,
                 "sites": quantized.report,
@@ -126,7 +126,7 @@ impl Convert {
             int8.bytes().len(),
             kib(int8.bytes().len()),
             board.name,
-            board.model_address,
+            board.regions.model.address,
             arena_bytes(&int8.config())
         ))
     }

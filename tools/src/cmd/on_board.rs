@@ -168,25 +168,25 @@ pub fn write_job(
     recipe: &Recipe,
 ) -> Result<(), CommandError> {
     let name = &board.name;
-    if board.job_bytes == 0 {
+    let Some(region) = &board.regions.job else {
         let hint = "its firmware takes jobs another way; leave --job out to run it";
         return Err(format!("board {name} has no job region: {hint}").into());
-    }
+    };
     let place = Placement {
         board: board.name.clone(),
-        address: board.job_address,
-        capacity: board.job_bytes as usize,
+        address: region.address,
+        capacity: region.bytes as usize,
         uf2_family: board.uf2_family,
     };
     place.takes(path).map_err(wrong_call)?;
     let material = Material::new(int8, train, test)?;
     let job = material.request(Kind::Adapt, recipe).bytes();
-    if job.len() > board.job_bytes as usize {
+    if job.len() > region.bytes as usize {
         let samples = material.train.len() + material.test.len();
         return Err(format!(
             "a job of {samples} samples has {} bytes, the job region of {name} holds {}: give fewer --shots or --max-test",
             job.len(),
-            board.job_bytes
+            region.bytes
         )
         .into());
     }
@@ -195,7 +195,7 @@ pub fn write_job(
         "{}: {} bytes for the job region of {name} at {:#010x}",
         path.display(),
         job.len(),
-        board.job_address
+        region.address
     ))
 }
 

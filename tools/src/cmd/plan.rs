@@ -113,13 +113,16 @@ impl Plan {
 }
 
 fn fits(needs: &Needs, board: &Board) -> bool {
-    needs.image_bytes <= board.model_bytes as usize
-        && needs.ram_bytes() + FIRMWARE_STACK <= board.ram_bytes as usize
+    needs.image_bytes <= board.regions.model.bytes as usize
+        && needs.ram_bytes() + FIRMWARE_STACK <= board.ram_bytes() as usize
 }
 
 /// Says whether the model fits, and if not, what would.
 fn verdict(needs: &Needs, board: &Board) -> String {
-    let (region, ram) = (board.model_bytes as usize, board.ram_bytes as usize);
+    let (region, ram) = (
+        board.regions.model.bytes as usize,
+        board.ram_bytes() as usize,
+    );
     let mut lacks = Vec::new();
     if needs.image_bytes > region {
         lacks.push(format!(
