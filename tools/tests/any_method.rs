@@ -75,7 +75,6 @@ fn the_workspace_is_what_was_said() {
             if !matches!(recipe.method, MethodId::Ncm | MethodId::Ridge) {
                 method.begin_epoch(&schedule, 0).unwrap();
             }
-            drop(method);
 
             let mut memory = vec![0.0f32; len.saturating_sub(4)];
             let mut work = Workspace::new(&mut memory);
