@@ -11,6 +11,7 @@
 //! softmax     softmax regression with SGD, momentum or Adam
 //! block       methods below the pooled feature: norms and biases, LoRA, the whole last block
 //! memory      owners of the buffers
+//! plan        bytes of every part before anything runs; cost: instructions of a step
 //! replay      the samples that a fit visits
 //! shuffle     in which order
 //! fit         the loop: epochs, one bounded step a sample, and the end of it when a loss diverges
@@ -30,6 +31,7 @@
 //! the same bits.
 
 pub mod block;
+mod cost;
 mod error;
 mod fit;
 mod guard;
@@ -40,6 +42,7 @@ mod method;
 pub mod ncm;
 mod optimizer;
 mod origin;
+mod plan;
 pub mod reject;
 mod replay;
 pub mod ridge;
@@ -64,6 +67,7 @@ pub use memory::{
 pub use method::{Method, MethodId};
 pub use ncm::{Ncm, NcmBuffers, Nearest};
 pub use origin::{FromScratch, HeadOrigin, OriginFn};
+pub use plan::{ReplayPlace, TunePlan, TuneSetup};
 pub use reject::Rejection;
 pub use replay::{
     FlashBuffers, FlashOffer, FlashReplay, Offer, Replay, ReplayError, ReplayMemory, Samples,

@@ -39,10 +39,15 @@ pub const fn factor_len(d_model: usize) -> usize {
     (d_model + 1) * (d_model + 2) / 2
 }
 
+/// Returns the elements of [`RidgeBuffers::features`]: a feature and its work, each with a 1 behind it.
+pub const fn feature_len(d_model: usize) -> usize {
+    2 * (d_model + 1)
+}
+
 /// The buffers of a [`Ridge`], lent by the caller.
 #[derive(Debug)]
 pub struct RidgeBuffers<'m> {
-    /// Dequantized features, `[2 · (d_model + 1)]`.
+    /// Dequantized features, [`feature_len`].
     pub features: &'m mut [f32],
     /// `[capacity of the head]`.
     pub logits: &'m mut [f32],
@@ -96,7 +101,8 @@ impl<'m> Ridge<'m> {
         origin: Option<&'m [[u8; 4]]>,
     ) -> Result<Self, TuneError> {
         let (n, len) = (head.d_model() + 1, factor_len(head.d_model()));
-        enough(Buffer::Features, buffers.features.len(), 2 * n)?;
+        let features = feature_len(head.d_model());
+        enough(Buffer::Features, buffers.features.len(), features)?;
         enough(Buffer::Logits, buffers.logits.len(), head.capacity())?;
         enough(Buffer::Factor, buffers.factor.len(), len)?;
         let (x, scratch) = buffers.features.split_at_mut_checked(n).unwrap_or_default();
@@ -146,6 +152,7 @@ impl<'m> Ridge<'m> {
             *x = dequantize(v, features.scale, features.zero_point);
         }
         let rows = rows(self.head.weights, self.head.d_model()).zip(self.head.bias.iter());
+        let rows = rows.take(self.head.classes());
         for (logit, (row, bias)) in self.logits.iter_mut().zip(rows) {
             *logit = dot(*bias, row, x);
         }

@@ -373,11 +373,11 @@ impl Method for Softmax<'_> {
             needed,
             found: 0,
         };
-        let moves = self.step.adam || self.step.momentum > 0.0 || self.batch > 1;
-        if moves && self.velocity.is_none() {
+        let moments = schedule.head_moments();
+        if moments > 0 && self.velocity.is_none() {
             return Err(missing(Buffer::Velocity));
         }
-        if self.step.adam && self.adam.is_none() {
+        if moments > 1 && self.adam.is_none() {
             return Err(missing(Buffer::Adam));
         }
         if epoch == 0 {
