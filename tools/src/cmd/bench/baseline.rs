@@ -1,5 +1,6 @@
 //! The counts that the repository holds: what a change is compared with, and the README's tables.
 
+use super::super::CYCLES;
 use super::super::CommandError;
 use super::super::terminal::table;
 use super::measure::{Count, Measured, ModelCost};
@@ -92,7 +93,9 @@ impl Baseline {
             let (before, now) = (&before.counts, &now.counts);
             for (case, &count) in now {
                 match before.get(case) {
-                    None => found.push(format!("{board}: {case} is not in the baseline")),
+                    None => found.push(format!(
+                        "{board}: {case} is not in the baseline (tests/bench.json); it takes {count}"
+                    )),
                     Some(&before) if count as f64 > before as f64 * (1.0 + ALLOWED) => {
                         let rise = 100.0 * (count as f64 / before as f64 - 1.0);
                         found.push(format!(
@@ -103,7 +106,11 @@ impl Baseline {
                 }
             }
             let gone = before.keys().filter(|case| !now.contains_key(*case));
-            found.extend(gone.map(|case| format!("{board}: {case} was not measured")));
+            found.extend(gone.map(|case| {
+                format!(
+                    "{board}: {case} is in the baseline (tests/bench.json) and was not measured"
+                )
+            }));
         }
         comparison
     }
@@ -143,10 +150,6 @@ pub fn tables(measured: &[Measured]) -> String {
     rows.add_row(text);
     format!("{rows}\n\n{}", models(first))
 }
-
-/// A Cortex-M4's cycles an instruction: what similar kernels take on silicon with flash that keeps up. A
-/// model, not a measurement.
-const CYCLES: f64 = 1.2;
 
 fn models(first: &Measured) -> String {
     let at = |mhz: u32| format!("ms at {mhz} MHz");
@@ -244,7 +247,10 @@ mod tests {
         let mut other = measured(1000);
         other[0].counts[0].case = "forward".into();
         let found = Baseline::of(&measured(1000)).compare(&other).complaints;
-        let expected = ["forward is not in the baseline", "layer was not measured"];
+        let expected = [
+            "forward is not in the baseline (tests/bench.json); it takes 1000",
+            "layer is in the baseline (tests/bench.json) and was not measured",
+        ];
         assert_eq!(found, expected.map(|e| format!("qemu-mps2-an386: {e}")));
         assert_eq!(Baseline::default().compare(&other).complaints.len(), 1);
     }
