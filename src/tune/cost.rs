@@ -54,7 +54,7 @@ type Centi = u64;
 const LOGIT: Centi = 378;
 /// A class: its exponential and its row's start.
 const CLASS_SOFTMAX: Centi = 20_000;
-const CLASS_PLAIN: Centi = 9_900;
+const CLASS_PLAIN: Centi = 9_450;
 /// A number of a feature, taken and made real.
 const FEATURE: Centi = 800;
 /// A weight's step, by optimizer.
@@ -117,13 +117,10 @@ const fn weights(s: &Shape) -> u64 {
 /// Returns the instructions of a step.
 pub const fn step_instructions(s: &Shape, method: MethodId, schedule: &Schedule) -> u32 {
     let centi = match method {
-        MethodId::Ncm => 28_700 + 2_730 * s.d + LOGIT * s.classes * s.d + CLASS_PLAIN * s.classes,
+        MethodId::Ncm => 28_300 + 2_530 * s.d + LOGIT * s.classes * s.d + CLASS_PLAIN * s.classes,
         MethodId::Ridge => {
-            60_000
-                + 8_000 * s.d
-                + LOGIT * s.classes * s.d
-                + 5_000 * s.classes
-                + 475 * (s.d + 1) * (s.d + 2) / 2
+            let sums = (s.d + 1) * (s.d + 2) / 2;
+            25_900 + 7_780 * s.d + LOGIT * s.classes * s.d + CLASS_PLAIN * s.classes + 474 * sums
         }
         MethodId::Softmax => FEATURE * s.d + head(s, schedule),
         MethodId::NormBias => block(s) + head(s, schedule) + beyond_momentum(s.affine, schedule),
@@ -148,9 +145,9 @@ pub const fn step_instructions(s: &Shape, method: MethodId, schedule: &Schedule)
 pub const fn end_instructions(s: &Shape, method: MethodId) -> u32 {
     match method {
         MethodId::Ridge => whole(
-            249_200
-                + 20_021 * s.classes * s.d
-                + 4_875 * s.d * s.d
+            252_800
+                + 20_121 * s.classes * s.d
+                + 4_936 * s.d * s.d
                 + 448 * s.d * s.d * s.d / 6
                 + 413 * s.classes * s.d * s.d,
         ),

@@ -76,6 +76,8 @@ pub struct Board {
     pub write_bytes: u32,
     /// The UF2 family, for boards with such a boot loader.
     pub uf2_family: Option<u32>,
+    /// The core's clock, hertz, where it is known.
+    pub clock_hz: Option<u32>,
     /// Of emulated boards: an instruction takes 2 to this power nanoseconds of the emulator's time.
     pub icount_shift: Option<u32>,
     /// Of emulated boards: the timer that counts instructions, a CMSDK timer or SysTick.

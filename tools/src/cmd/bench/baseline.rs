@@ -273,6 +273,52 @@ mod tests {
         );
     }
 
+    /// What `Tuner::plan` says of KWT-1's last block and head, of every step that the baseline counts.
+    #[test]
+    fn plans_are_within_15_percent_of_the_baseline() {
+        use super::super::measure::LAST_BLOCK;
+        use tailtune::tune::{MethodId, Optimizer, Schedule, TuneSetup, Tuner};
+        let momentum = Schedule::default();
+        let sgd = Schedule {
+            momentum: 0.0,
+            ..momentum
+        };
+        let adam = Schedule {
+            optimizer: Optimizer::Adam,
+            ..momentum
+        };
+        let baseline = Baseline::read().unwrap();
+        let counts = &baseline.0["qemu-mps2-an386"].counts;
+        let mut compared = 0;
+        for (case, method, schedule) in [
+            ("head-step-sgd", MethodId::Softmax, sgd),
+            ("head-step-momentum", MethodId::Softmax, momentum),
+            ("adam-step", MethodId::Softmax, adam),
+            ("ncm-step", MethodId::Ncm, sgd),
+            ("ridge-step", MethodId::Ridge, sgd),
+            ("norm-bias-step", MethodId::NormBias, momentum),
+            ("lora-step", MethodId::Lora, momentum),
+            ("last-block-step", MethodId::LastBlock, momentum),
+        ] {
+            let Some(&counted) = counts.get(case) else {
+                continue;
+            };
+            let setup = TuneSetup {
+                schedule,
+                ..TuneSetup::new(0)
+            };
+            let plan = Tuner::plan(&LAST_BLOCK, method, &setup).unwrap();
+            let off = f64::from(plan.instructions()) / counted as f64 - 1.0;
+            assert!(
+                off.abs() <= 0.15,
+                "{case}: {} of {counted}",
+                plan.instructions()
+            );
+            compared += 1;
+        }
+        assert!(compared >= 2, "{compared}");
+    }
+
     /// Whoever changes one and not the other did not run `tailtune bench --write`.
     #[test]
     fn the_readme_has_the_baselines_numbers() {

@@ -82,7 +82,7 @@ const BERT_TINY: ModelConfig = ModelConfig {
 };
 
 /// KWT-1's last block, which reads what its class token needs: what tuning it goes through.
-const LAST_BLOCK: ModelConfig = ModelConfig {
+pub const LAST_BLOCK: ModelConfig = ModelConfig {
     n_layers: 1,
     seq_len: 99,
     class_token: true,
