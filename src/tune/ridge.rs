@@ -21,7 +21,8 @@
 //!
 //! RAM beside the [head](super::LinearHead): `2 · n · (n + 1) + 4 · (d_model + n + capacity)` bytes. For
 //! d_model 64 and 16 classes, names included: 14.5 KiB. Multiply-accumulates of a sample: n²/2 gathering and
-//! n³/6 at the end; 3·n² recursive.
+//! n³/6 at the end; 3·n² recursive. On a Cortex-M4 with FPU, 12 classes: 19,500 instructions a sample gathered,
+//! 760,000 at the end. [`TunePlan`](super::TunePlan) gives RAM and instructions for any model.
 
 use super::head::{LinearHead, check, dequantize};
 use super::math::{Math, sqrt};
