@@ -32,6 +32,7 @@ pub use front_end::{FrontEndKind, FrontEndTables};
 pub use header::{
     CRC_OFFSET, FORMAT_MAJOR, FORMAT_MINOR, HEADER_LEN, Header, MAGIC, TENSOR_ALIGNMENT, checksum,
 };
+pub(crate) use patch::planned_patch_bytes;
 pub use patch::{copy_patch, patch_bytes, patch_range, patch_tensor_mut};
 pub use tensor::{DataType, Layout, NO_LAYER, QuantRule, TensorEntry, TensorKind, TensorSpec};
 

@@ -14,7 +14,7 @@
 //! scales. The checks are the image's own: kind, shape, shifts, values.
 
 use super::tensor::{Layout, TensorEntry, TensorKind, TensorSpec};
-use super::{Image, ImageError, Tensor, check_entry};
+use super::{Image, ImageError, ModelConfig, Tensor, check_entry};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -93,14 +93,33 @@ fn chosen<'l>(
     layout.iter().filter(move |spec| choose(spec))
 }
 
+/// Returns the bytes that a tensor of so many takes in a patch, its entry included; 0 for none.
+const fn tensor_bytes(len: usize) -> usize {
+    if len == 0 {
+        0
+    } else {
+        ENTRY_BYTES + len.next_multiple_of(16)
+    }
+}
+
 /// Returns the bytes of a patch of the tensors that `choose` names.
 pub fn patch_bytes(image: &Image<'_>, choose: impl Fn(&TensorSpec) -> bool) -> usize {
-    let (mut count, mut data) = (0, 0);
-    for spec in chosen(&image.layout, &choose) {
-        count += 1;
-        data += (spec.len_bytes() as usize).next_multiple_of(16);
+    let specs = chosen(&image.layout, &choose);
+    HEADER_BYTES
+        + specs
+            .map(|spec| tensor_bytes(spec.len_bytes() as usize))
+            .sum::<usize>()
+}
+
+/// Returns the bytes of a patch of one block's tensors of some kinds, before there is an image: those of
+/// [`patch_bytes`]. Kinds that the model does not have do not count.
+pub(crate) const fn planned_patch_bytes(config: &ModelConfig, mut kinds: &[TensorKind]) -> usize {
+    let mut bytes = HEADER_BYTES;
+    while let Some((kind, rest)) = kinds.split_first() {
+        bytes += tensor_bytes(kind.len_bytes(config) as usize);
+        kinds = rest;
     }
-    HEADER_BYTES + count * ENTRY_BYTES + data
+    bytes
 }
 
 /// Writes a patch that holds an image's tensors as they are, of those that `choose` names: where tuning

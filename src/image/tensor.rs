@@ -269,6 +269,23 @@ impl TensorKind {
         }
     }
 
+    /// Returns the bytes of the tensor's data in a model; 0 where it has none.
+    pub(crate) const fn len_bytes(self, config: &ModelConfig) -> u64 {
+        let (rows, cols) = self.shape(config);
+        let (kind, layer) = (self, NO_LAYER);
+        let spec = TensorSpec {
+            kind,
+            layer,
+            rows,
+            cols,
+        };
+        if self.present(config) {
+            spec.len_bytes()
+        } else {
+            0
+        }
+    }
+
     const fn present(self, c: &ModelConfig) -> bool {
         use TensorKind::*;
         match self {

@@ -54,7 +54,7 @@ use content::{forget, newest, why_none};
 use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
 use layout::{check_slot, check_words};
-use record::payload_offset;
+pub use record::slot_capacity;
 
 /// Bytes that are read or written at a time; the largest word that a flash may have.
 pub const CHUNK: usize = 256;
@@ -182,7 +182,7 @@ impl<F: NorFlash> Store<F> {
     /// Returns how many bytes of payload fit.
     pub fn capacity(&self) -> usize {
         let len = self.slots.iter().map(|slot| slot.end - slot.start).min();
-        len.unwrap_or_default() as usize - payload_offset(Self::WORD)
+        slot_capacity(len.unwrap_or_default() as usize, Self::WORD)
     }
 
     /// Gives the flash back.

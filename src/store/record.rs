@@ -232,6 +232,15 @@ pub const fn payload_offset(word: usize) -> usize {
     HEADER_BYTES.next_multiple_of(word)
 }
 
+/// Returns the most bytes of a payload that a slot of so many bytes holds, in a flash whose words have `word`
+/// bytes; 0 of a slot that holds none.
+pub const fn slot_capacity(slot: usize, word: usize) -> usize {
+    if word == 0 {
+        return 0;
+    }
+    slot.saturating_sub(payload_offset(word))
+}
+
 // The words that a store takes are those that divide a chunk.
 const _: () = {
     let mut word = 1;

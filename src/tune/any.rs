@@ -1,7 +1,7 @@
 //! A method that is chosen at run time, over one piece of memory.
 
 use super::block::{BlockBuffers, MergeReport, affine_len, block_bytes, lora_len, scratch_len};
-use super::ridge::factor_len;
+use super::ridge::{factor_len, feature_len};
 use super::{
     ClassName, HeadOrigin, LastBlock, LinearHead, Lora, Math, Method, MethodId, Ncm, NormBias,
     Recipe, Ridge, Schedule, Softmax, TailError, TuneError, Workspace,
@@ -98,17 +98,17 @@ impl<'m> AnyMethod<'m> {
         let head = wide(capacity);
         match recipe.method {
             MethodId::Ncm => return head + d + 2 * capacity,
-            MethodId::Ridge => return head + 2 * (d + 1) + capacity + factor_len(d),
+            MethodId::Ridge => return head + feature_len(d) + capacity + factor_len(d),
             _ => {}
         }
-        let moments = recipe.moments();
-        let softmax = head + d + capacity + moments * wide(capacity);
+        let schedule = &recipe.schedule;
+        let softmax = head + d + capacity + schedule.head_moments() * wide(capacity);
         let parameters = match recipe.method {
             MethodId::Lora => lora_len(config, &recipe.lora),
             MethodId::NormBias | MethodId::LastBlock => affine_len(config),
             _ => return softmax,
         };
-        let flat = parameters * (2 + moments.min(2));
+        let flat = parameters * (2 + schedule.flat_moments());
         let block = match recipe.method {
             // Up to 3 more, so that it starts at a multiple of 16.
             MethodId::LastBlock => block_bytes(start.image).div_ceil(4) + 3,

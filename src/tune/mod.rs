@@ -12,6 +12,7 @@
 //! block       methods below the pooled feature: norms and biases, LoRA, the whole last block
 //! memory      owners of the buffers; workspace: one piece of memory for whichever method
 //! recipe      a method and its numbers; any: the method that a recipe names
+//! plan        bytes of every part before anything runs; cost: instructions of a step
 //! replay      the samples that a fit visits
 //! shuffle     in which order
 //! fit         the loop: epochs, one bounded step a sample, and the end of it when a loss diverges
@@ -32,6 +33,7 @@
 
 mod any;
 pub mod block;
+mod cost;
 mod error;
 mod fit;
 mod guard;
@@ -42,6 +44,7 @@ mod method;
 pub mod ncm;
 mod optimizer;
 mod origin;
+mod plan;
 mod recipe;
 pub mod reject;
 mod replay;
@@ -69,6 +72,7 @@ pub use memory::{
 pub use method::{Method, MethodId};
 pub use ncm::{Ncm, NcmBuffers, Nearest};
 pub use origin::{FromScratch, HeadOrigin, OriginFn};
+pub use plan::{ReplayPlace, TunePlan, TuneSetup};
 pub use recipe::Recipe;
 pub use reject::Rejection;
 pub use replay::{

@@ -11,7 +11,8 @@
 //! head holds no means; show a few samples of those that are still to be told apart.
 //!
 //! RAM beside the [head](super::LinearHead): `4 · (d_model + 2 · capacity)` bytes. For d_model 64 and 16
-//! classes, names included: 5.6 KiB. Instructions of a sample: about 12 · d_model.
+//! classes, names included: 5.6 KiB. Instructions of a sample, logits included: about `25 · d_model +
+//! classes · (3.8 · d_model + 95)`. [`TunePlan`](super::TunePlan) gives both for any model.
 
 use super::head::{LinearHead, check, dequantize};
 use super::math::Math;

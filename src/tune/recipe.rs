@@ -1,7 +1,7 @@
 //! What is tuned, and how: a method that is chosen at run time, with all its numbers.
 
 use super::block::{BlockOptions, LoraOptions};
-use super::{MethodId, Optimizer, RidgeOptions, Schedule};
+use super::{MethodId, RidgeOptions, Schedule};
 
 /// A method and its numbers; those of other methods are not looked at.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,16 +34,6 @@ impl Recipe {
             ridge: RidgeOptions::default(),
             lora: LoraOptions::default(),
             block: BlockOptions::default(),
-        }
-    }
-
-    /// Returns how many numbers the schedule's optimizer keeps beside every parameter: 1 with momentum or
-    /// batches, 3 for Adam.
-    pub(super) fn moments(&self) -> usize {
-        let schedule = &self.schedule;
-        match schedule.optimizer {
-            Optimizer::Adam => 3,
-            Optimizer::Sgd => usize::from(schedule.momentum > 0.0 || schedule.batch > 1),
         }
     }
 }

@@ -21,7 +21,8 @@
 //!
 //! RAM beside the [head](super::LinearHead): `2 · n · (n + 1) + 4 · (d_model + n + capacity)` bytes. For
 //! d_model 64 and 16 classes, names included: 14.5 KiB. Multiply-accumulates of a sample: n²/2 gathering and
-//! n³/6 at the end; 3·n² recursive.
+//! n³/6 at the end; 3·n² recursive. On a Cortex-M4 with FPU, 12 classes: 19,500 instructions a sample gathered,
+//! 760,000 at the end. [`TunePlan`](super::TunePlan) gives RAM and instructions for any model.
 
 use super::head::{LinearHead, check, dequantize};
 use super::math::{Math, sqrt};
@@ -39,10 +40,15 @@ pub const fn factor_len(d_model: usize) -> usize {
     (d_model + 1) * (d_model + 2) / 2
 }
 
+/// Returns the elements of [`RidgeBuffers::features`]: a feature and its work, each with a 1 behind it.
+pub const fn feature_len(d_model: usize) -> usize {
+    2 * (d_model + 1)
+}
+
 /// The buffers of a [`Ridge`], lent by the caller.
 #[derive(Debug)]
 pub struct RidgeBuffers<'m> {
-    /// Dequantized features, `[2 · (d_model + 1)]`.
+    /// Dequantized features, [`feature_len`].
     pub features: &'m mut [f32],
     /// `[capacity of the head]`.
     pub logits: &'m mut [f32],
@@ -96,7 +102,8 @@ impl<'m> Ridge<'m> {
         origin: Option<&'m [[u8; 4]]>,
     ) -> Result<Self, TuneError> {
         let (n, len) = (head.d_model() + 1, factor_len(head.d_model()));
-        enough(Buffer::Features, buffers.features.len(), 2 * n)?;
+        let features = feature_len(head.d_model());
+        enough(Buffer::Features, buffers.features.len(), features)?;
         enough(Buffer::Logits, buffers.logits.len(), head.capacity())?;
         enough(Buffer::Factor, buffers.factor.len(), len)?;
         let (x, scratch) = buffers.features.split_at_mut_checked(n).unwrap_or_default();
@@ -146,6 +153,7 @@ impl<'m> Ridge<'m> {
             *x = dequantize(v, features.scale, features.zero_point);
         }
         let rows = rows(self.head.weights, self.head.d_model()).zip(self.head.bias.iter());
+        let rows = rows.take(self.head.classes());
         for (logit, (row, bias)) in self.logits.iter_mut().zip(rows) {
             *logit = dot(*bias, row, x);
         }

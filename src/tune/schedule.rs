@@ -68,25 +68,47 @@ pub struct Schedule {
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self {
-            epochs: 20,
-            batch: 1,
-            optimizer: Optimizer::Sgd,
-            learning_rate: 0.01,
-            decay: Decay::Constant,
-            momentum: 0.9,
-            weight_decay: 0.0,
-            label_smoothing: 0.0,
-            emphasis: 1.0,
-            class_balance: false,
-            hold_back: 0,
-            patience: 0,
-            seed: 1,
-        }
+        Self::DEFAULT
     }
 }
 
 impl Schedule {
+    /// The default, in constants too.
+    pub const DEFAULT: Self = Self {
+        epochs: 20,
+        batch: 1,
+        optimizer: Optimizer::Sgd,
+        learning_rate: 0.01,
+        decay: Decay::Constant,
+        momentum: 0.9,
+        weight_decay: 0.0,
+        label_smoothing: 0.0,
+        emphasis: 1.0,
+        class_balance: false,
+        hold_back: 0,
+        patience: 0,
+        seed: 1,
+    };
+
+    /// Returns how many numbers beside each of the head's a fit keeps: velocities (which also gather a batch),
+    /// and for Adam the gradient and the second moment.
+    pub(super) const fn head_moments(&self) -> usize {
+        match self.optimizer {
+            Optimizer::Adam => 3,
+            Optimizer::Sgd if self.momentum > 0.0 || self.batch > 1 => 1,
+            Optimizer::Sgd => 0,
+        }
+    }
+
+    /// Returns how many moments of each of a block's parameters a fit keeps, beside the gradient.
+    pub(super) const fn flat_moments(&self) -> usize {
+        match self.optimizer {
+            Optimizer::Adam => 2,
+            Optimizer::Sgd if self.momentum > 0.0 => 1,
+            Optimizer::Sgd => 0,
+        }
+    }
+
     /// Checks that every number is in its range.
     ///
     /// # Errors

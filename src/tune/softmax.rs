@@ -20,10 +20,12 @@
 //!
 //! RAM beside the [head](super::LinearHead): `4 · (d_model + capacity)` bytes; with momentum
 //! `4 · capacity · (d_model + 1)` more, for Adam three times that. For d_model 64 and 16 classes, names
-//! included: 5.7 KiB plain, 9.7 KiB with momentum, 17.9 KiB with Adam.
+//! included: 5.7 KiB plain, 9.8 KiB with momentum, 17.9 KiB with Adam.
 //!
 //! Instructions of a step on a Cortex-M4 with FPU, d_model 64 and 12 classes: `tailtune bench` counts
-//! them (`head-step-sgd`, `head-step-momentum`). Of these, an exponential takes 67.
+//! them (`head-step-sgd`, `head-step-momentum`, `adam-step`). Of these, an exponential takes 67; Adam's square root
+//! and division make a weight's step twelve times as long as momentum's. [`TunePlan`](super::TunePlan) gives RAM and
+//! instructions for any model.
 
 use super::head::{LinearHead, check, dequantize};
 use super::math::{Math, exp, ln};
@@ -373,11 +375,11 @@ impl Method for Softmax<'_> {
             needed,
             found: 0,
         };
-        let moves = self.step.adam || self.step.momentum > 0.0 || self.batch > 1;
-        if moves && self.velocity.is_none() {
+        let moments = schedule.head_moments();
+        if moments > 0 && self.velocity.is_none() {
             return Err(missing(Buffer::Velocity));
         }
-        if self.step.adam && self.adam.is_none() {
+        if moments > 1 && self.adam.is_none() {
             return Err(missing(Buffer::Adam));
         }
         if epoch == 0 {

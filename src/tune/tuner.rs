@@ -1,6 +1,10 @@
 //! A method and its replay buffer in one: what firmware holds.
 
-use super::{Fit, Method, Replay, Report, Schedule, Score, TailError, TuneError, evaluate};
+use super::{
+    Fit, Method, MethodId, Replay, Report, Schedule, Score, TailError, TuneError, TunePlan,
+    TuneSetup, evaluate,
+};
+use crate::image::ModelConfig;
 use crate::model::Features;
 
 /// A method and the samples that it learns from.
@@ -40,6 +44,37 @@ use crate::model::Features;
 pub struct Tuner<'m, M> {
     method: M,
     replay: Replay<'m>,
+}
+
+impl Tuner<'_, ()> {
+    /// Returns what tuning a model by a method takes: RAM by part, flash, and instructions a step, before
+    /// anything runs. Also in constants.
+    ///
+    /// # Errors
+    /// See [`TunePlan::new`].
+    ///
+    /// # Examples
+    /// ```
+    /// use tailtune::tune::{MethodId, TuneSetup, Tuner};
+    /// # use tailtune::image::*;
+    /// # let config = ModelConfig {
+    /// #     n_layers: 12, d_model: 64, n_heads: 1, d_ff: 256, seq_len: 99, n_classes: 12,
+    /// #     input: InputKind::Frames { n_frames: 98, n_features: 40 }, class_token: true,
+    /// #     norm: NormOrder::Post, activation: Activation::Gelu, pooling: Pooling::ClassToken,
+    /// #     embed_norm: false, final_norm: false,
+    /// # };
+    /// // Of KWT-1, with room for four classes more.
+    /// let plan = Tuner::plan(&config, MethodId::Softmax, &TuneSetup::new(4))?;
+    /// assert!(plan.tuning() <= 16 * 1024);
+    /// # Ok::<(), tailtune::tune::TuneError>(())
+    /// ```
+    pub const fn plan(
+        config: &ModelConfig,
+        method: MethodId,
+        setup: &TuneSetup,
+    ) -> Result<TunePlan, TuneError> {
+        TunePlan::new(config, method, setup)
+    }
 }
 
 impl<'m, M: Method> Tuner<'m, M> {

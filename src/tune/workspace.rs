@@ -2,7 +2,7 @@
 
 use super::block::FlatBuffers;
 use super::recipe::Recipe;
-use super::ridge::factor_len;
+use super::ridge::{factor_len, feature_len};
 use super::{
     AdamState, Buffer, ClassName, HeadBuffers, NcmBuffers, RidgeBuffers, SoftmaxBuffers, TuneError,
     Velocity,
@@ -119,7 +119,7 @@ impl<'m> Workspace<'m> {
         capacity: usize,
     ) -> Result<RidgeBuffers<'m>, TuneError> {
         Ok(RidgeBuffers {
-            features: self.take(2 * (d_model + 1))?,
+            features: self.take(feature_len(d_model))?,
             logits: self.take(capacity)?,
             factor: self.take(factor_len(d_model))?,
         })
@@ -131,7 +131,7 @@ impl<'m> Workspace<'m> {
         capacity: usize,
         recipe: &Recipe,
     ) -> Result<SoftmaxBuffers<'m>, TuneError> {
-        let moments = recipe.moments();
+        let moments = recipe.schedule.head_moments();
         let (features, logits) = (self.take(d_model)?, self.take(capacity)?);
         let mut moment = || -> Result<Velocity<'m>, TuneError> {
             Ok(Velocity {
@@ -156,7 +156,7 @@ impl<'m> Workspace<'m> {
         len: usize,
         recipe: &Recipe,
     ) -> Result<FlatBuffers<'m>, TuneError> {
-        let moments = recipe.moments();
+        let moments = recipe.schedule.flat_moments();
         let only = |yes: bool| if yes { len } else { 0 };
         Ok(FlatBuffers {
             values: self.take(len)?,

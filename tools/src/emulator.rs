@@ -219,6 +219,18 @@ impl Emulator {
     /// # Errors
     /// [`EmulatorError`].
     pub fn bench(&self, dir: &Path, image: &[u8]) -> Result<Vec<String>, EmulatorError> {
+        self.count("bench", dir, image)
+    }
+
+    /// As [`bench`](Self::bench), of one step of every way of tuning.
+    ///
+    /// # Errors
+    /// [`EmulatorError`].
+    pub fn bench_steps(&self, dir: &Path, image: &[u8]) -> Result<Vec<String>, EmulatorError> {
+        self.count("steps", dir, image)
+    }
+
+    fn count(&self, program: &str, dir: &Path, image: &[u8]) -> Result<Vec<String>, EmulatorError> {
         let path = dir.join("model.bin");
         std::fs::write(&path, image).map_err(|source| EmulatorError::Io { path, source })?;
         let shift = self
@@ -227,7 +239,7 @@ impl Emulator {
             .and_then(|e| e.icount_shift)
             .unwrap_or(0);
         let shift = format!("shift={shift},align=off,sleep=off");
-        self.lines("bench", dir, &["-icount", &shift])
+        self.lines(program, dir, &["-icount", &shift])
     }
 
     /// Runs the kernels' differential test on the board; returns its lines.

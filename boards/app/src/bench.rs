@@ -1,5 +1,9 @@
 //! What operators and layers cost, in executed instructions: the same on every run.
 
+mod steps;
+
+pub use steps::{StepMemory, steps};
+
 use tailtune::image::Image;
 use tailtune::kernels::{
     AttentionScale, Context, HeadLayout, Linear, Norm, Panel, ROWS, attend, exponentials,

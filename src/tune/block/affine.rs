@@ -10,7 +10,7 @@
 //! norm if there is one, b of query, value, out, the first feed-forward layer, the second.
 
 use super::view::{BlockView, Projection, RealNorm};
-use crate::image::{ModelConfig, TensorKind, patch_tensor_mut};
+use crate::image::{ModelConfig, NO_LAYER, TensorKind, patch_tensor_mut};
 use core::ops::Range;
 
 /// Returns the number of parameters.
@@ -148,14 +148,21 @@ pub fn reset(places: &Places, values: &mut [f32]) {
     }
 }
 
-/// Returns whether a tensor of the last block holds some of the parameters.
+/// The tensors that hold some of the parameters: the last block's, and the final norm.
+pub const TENSORS: [TensorKind; 8] = [
+    TensorKind::Norm1,
+    TensorKind::Norm2,
+    TensorKind::FinalNorm,
+    TensorKind::QueryEpilogue,
+    TensorKind::ValueEpilogue,
+    TensorKind::OutEpilogue,
+    TensorKind::Ff1Epilogue,
+    TensorKind::Ff2Epilogue,
+];
+
+/// Returns whether a tensor holds some of the parameters.
 pub fn is_affine(view: &BlockView<'_>, kind: TensorKind, layer: u16) -> bool {
-    let of_block = layer == view.layer
-        && (matches!(kind, TensorKind::Norm1 | TensorKind::Norm2)
-            || Projection::ALL
-                .iter()
-                .any(|p| *p != Projection::Key && p.kinds().1 == kind));
-    of_block || kind == TensorKind::FinalNorm
+    TENSORS.contains(&kind) && (layer == view.layer || layer == NO_LAYER)
 }
 
 /// Merges parameters into the tensors of a patch, which hold the image's own, or epilogues that moved.

@@ -3,7 +3,7 @@
 use crate::tune::optimizer::{State, Step};
 use crate::tune::softmax::enough;
 use crate::tune::vector::descend;
-use crate::tune::{Buffer, Math, Optimizer, Schedule, TuneError};
+use crate::tune::{Buffer, Math, Schedule, TuneError};
 
 /// The memory of a block's parameters, lent by the caller: each as long as the parameters.
 #[derive(Debug, Default)]
@@ -58,11 +58,11 @@ impl<'m> Flat<'m> {
 
     pub fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
         let len = self.values.len();
-        let adam = schedule.optimizer == Optimizer::Adam;
-        if adam || schedule.momentum > 0.0 {
+        let moments = schedule.flat_moments();
+        if moments > 0 {
             enough(Buffer::Velocity, self.first.len(), len)?;
         }
-        if adam {
+        if moments > 1 {
             enough(Buffer::Adam, self.second.len(), len)?;
         }
         self.step.begin_epoch(schedule, epoch);

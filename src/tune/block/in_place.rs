@@ -16,14 +16,18 @@
 //! refused.
 //!
 //! RAM beside the head: the block itself (`patch_bytes`; KWT-1: 54.0 KiB), and that of `norm-bias`.
-//! Multiply-accumulates of a step: as `norm-bias`, and `4·d² + 2·d·d_ff` steps of weights.
+//! Multiply-accumulates of a step: as `norm-bias`, and `4·d² + 2·d·d_ff` steps of weights; KWT-1 on a Cortex-M4
+//! with FPU: 3.9 million instructions. [`TunePlan`](crate::tune::TunePlan) gives both for any model.
 
-use super::affine::{Affine, Places, affine_len, is_affine, merge, pair_of, reset, set_pair};
+use super::affine::{self, Affine, Places, affine_len, is_affine, merge, pair_of, reset, set_pair};
 use super::flat::Flat;
 use super::method::{BlockBuffers, BlockMethod, BlockOptions, Part};
 use super::product::{Scaled, Weights};
 use super::view::{BlockView, Projection, Scales};
-use crate::image::{Image, TensorKind, TensorSpec, copy_patch, patch_bytes, patch_range};
+use crate::image::{
+    Image, ModelConfig, TensorKind, TensorSpec, copy_patch, patch_bytes, patch_range,
+    planned_patch_bytes,
+};
 use crate::kernels::Linear;
 use crate::tune::shuffle::mix;
 use crate::tune::softmax::{Softmax, enough};
@@ -31,14 +35,27 @@ use crate::tune::{Buffer, Method, MethodId, Schedule, ScheduleField, TailError, 
 use core::ops::Range;
 use zerocopy::{FromBytes, IntoBytes};
 
+/// The block's tensors beside those of [`affine`](super): every projection's weights, and the keys' epilogue.
+const TENSORS: [TensorKind; 7] = [
+    TensorKind::Query,
+    TensorKind::Key,
+    TensorKind::KeyEpilogue,
+    TensorKind::Value,
+    TensorKind::Out,
+    TensorKind::Ff1,
+    TensorKind::Ff2,
+];
+
 /// Returns whether a tensor is one of those that the method makes.
 fn is_chosen(view: &BlockView<'_>, image: &Image<'_>, spec: &TensorSpec) -> bool {
-    let weights = |p: &Projection| {
-        let (weight, epilogue) = p.kinds();
-        spec.kind == weight || spec.kind == epilogue
-    };
-    let of_block = spec.layer == view.layer && Projection::ALL.iter().any(weights);
+    let of_block = spec.layer == view.layer && TENSORS.contains(&spec.kind);
     of_block || is_affine(view, spec.kind, spec.layer) || image.is_patched(spec.kind, spec.layer)
+}
+
+/// Returns what [`block_bytes`] is of a model's own image.
+pub(in crate::tune) const fn planned_block_bytes(config: &ModelConfig) -> usize {
+    let header = planned_patch_bytes(config, &[]);
+    planned_patch_bytes(config, &TENSORS) + planned_patch_bytes(config, &affine::TENSORS) - header
 }
 
 /// Returns the bytes of the block's tensors that [`LastBlock`] trains; 0 of a model that pools the mean.

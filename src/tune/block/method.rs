@@ -32,12 +32,17 @@ pub struct BlockOptions {
     pub rounding: Rounding,
 }
 
+impl BlockOptions {
+    /// The default, in constants too.
+    pub const DEFAULT: Self = Self {
+        rate: 0.1,
+        rounding: Rounding::Grid,
+    };
+}
+
 impl Default for BlockOptions {
     fn default() -> Self {
-        Self {
-            rate: 0.1,
-            rounding: Rounding::Grid,
-        }
+        Self::DEFAULT
     }
 }
 

@@ -47,7 +47,7 @@ pub use affine::affine_len;
 pub use flat::FlatBuffers;
 pub use forward::{Rounding, scratch_len};
 pub use in_place::{LastBlock, block_bytes};
-pub use lora::{Lora, LoraOptions, MergeReport, Projections, lora_len};
+pub use lora::{Lora, LoraOptions, MAX_RANK, MergeReport, Projections, lora_len};
 pub use method::{BlockBuffers, BlockMethod, BlockOptions};
 pub use norm_bias::NormBias;
 pub use view::Projection;

@@ -2,15 +2,18 @@
 //! its few parameters that act on whole channels.
 //!
 //! RAM beside the head: `4 · affine_len · (2 to 4)` bytes for parameters, gradient, and the optimizer's one
-//! or two moments, and the scratch, `4 · scratch_len`. KWT-1, with momentum: 9.0 and 9.9 KiB.
-//! Multiply-accumulates of a step: about `2 · (8·d² + 4·d·d_ff + 6·heads·seq_len·d)`.
+//! or two moments, and the scratch, `4 · scratch_len`. KWT-1, with momentum: 9.0 and 7.8 KiB.
+//! Multiply-accumulates of a step: `2 · (4·d² + 2·d·d_ff) + 4·heads·seq_len·d`; KWT-1 on a Cortex-M4 with FPU:
+//! 1.3 million instructions. [`TunePlan`](crate::tune::TunePlan) gives both for any model.
 
-use super::affine::{Affine, Places, affine_len, is_affine, merge, reset};
+use super::affine::{Affine, Places, TENSORS, affine_len, is_affine, merge, reset};
 use super::flat::Flat;
 use super::method::{BlockBuffers, BlockMethod, BlockOptions, Part};
 use super::product::Weights;
 use super::view::{BlockView, Projection};
-use crate::image::{Image, TensorSpec, copy_patch, patch_bytes};
+use crate::image::{
+    Image, ModelConfig, TensorSpec, copy_patch, patch_bytes, planned_patch_bytes as planned,
+};
 use crate::kernels::Linear;
 use crate::tune::softmax::Softmax;
 use crate::tune::{Method, MethodId, Schedule, TailError, TuneError};
@@ -64,6 +67,11 @@ impl<'m> NormBias<'m> {
     pub fn parameters_mut(&mut self) -> (&mut [f32], &mut [f32]) {
         (self.part.flat.values, self.part.flat.gradient)
     }
+}
+
+/// Returns the bytes of the patch that the method makes of a model's own image.
+pub(in crate::tune) const fn planned_patch_bytes(config: &ModelConfig) -> usize {
+    planned(config, &TENSORS)
 }
 
 fn chosen<'c>(image: &'c Image<'_>, view: &'c BlockView<'_>) -> impl Fn(&TensorSpec) -> bool + 'c {

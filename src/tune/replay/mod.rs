@@ -32,6 +32,31 @@ pub use reservoir::Offer;
 use super::shuffle::Shuffle;
 use crate::model::Features;
 
+/// A region of flash for samples.
+pub(super) struct RegionPlan {
+    /// Its bytes.
+    pub bytes: usize,
+    /// Records that fit.
+    pub slots: usize,
+}
+
+/// Returns the smallest region that keeps `samples` of `width` bytes at any time; none where no replay fits
+/// such a flash, or such numbers.
+pub(super) const fn flash_region(
+    word: usize,
+    erase: usize,
+    width: usize,
+    samples: u32,
+) -> Option<RegionPlan> {
+    match record::Grid::holding(word, erase, width, samples) {
+        Some(grid) => Some(RegionPlan {
+            bytes: grid.region(),
+            slots: grid.capacity(),
+        }),
+        None => None,
+    }
+}
+
 /// Labelled samples that can be visited in any order, many times.
 pub trait Samples {
     /// Returns the number of samples.

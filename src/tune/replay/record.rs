@@ -34,6 +34,7 @@
 //! first byte has no bit that stays erased) and none of its words is written again after a reset,
 //! whatever the values are. The seal goes last: until it is there, there is no record.
 
+use super::io::CHUNK;
 use crate::model::Features;
 use core::num::NonZero;
 use zerocopy::little_endian::{F32, U16, U32};
@@ -237,6 +238,33 @@ impl Grid {
                 None => 0,
             },
         })
+    }
+
+    /// Returns the grid of the smallest ring that holds so many samples at any time: one unit is erased while
+    /// the others are kept.
+    pub(super) const fn holding(
+        word: usize,
+        erase: usize,
+        width: usize,
+        samples: u32,
+    ) -> Option<Self> {
+        if word == 0 || !erase.is_multiple_of(word) || !CHUNK.is_multiple_of(word) || width == 0 {
+            return None;
+        }
+        let Some(grid) = Self::new(word, erase, 0, width) else {
+            return None;
+        };
+        let units = samples.div_ceil(grid.slots.get()).saturating_add(1);
+        let units = if units < 2 { 2 } else { units };
+        match units.checked_mul(grid.unit) {
+            Some(region) => Self::new(word, erase, region, width),
+            None => None,
+        }
+    }
+
+    /// Returns the bytes of the region.
+    pub(super) const fn region(&self) -> usize {
+        self.units as usize * self.unit as usize
     }
 
     /// Returns how many records the region holds.

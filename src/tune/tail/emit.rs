@@ -1,7 +1,7 @@
 //! A tail's bytes, written.
 
 use super::{HEADER_BYTES, TAIL_VERSION, TailError};
-use crate::tune::head::LinearHead;
+use crate::tune::head::{LinearHead, NAME_BYTES};
 use crate::tune::{Math, MethodId};
 
 /// What a tail is written of.
@@ -21,7 +21,10 @@ pub struct Parts<'p, 'm> {
 impl Parts<'_, '_> {
     /// Returns the bytes of the whole.
     pub fn bytes(&self) -> usize {
-        head_bytes(self.head) + self.block_bytes + 4 * self.state.len()
+        let head = self.head;
+        let (d_model, classes) = (head.d_model(), head.classes());
+        let (names, state) = (names_bytes(head), self.state.len());
+        tail_len(d_model, classes, names, self.block_bytes, state)
     }
 
     /// Returns the bytes behind the block's tensors.
@@ -138,9 +141,23 @@ impl Parts<'_, '_> {
 
 /// Returns the bytes that the tail of a linear head takes, without a block and a method's state.
 pub fn head_bytes(head: &LinearHead<'_>) -> usize {
-    let parameters = head.classes() * (head.d_model() + 1) * 4;
-    HEADER_BYTES + names_bytes(head).next_multiple_of(4) + parameters
+    tail_len(head.d_model(), head.classes(), names_bytes(head), 0, 0)
 }
+
+/// Returns the bytes of a tail; `names` and `block` in bytes, `state` in numbers.
+pub const fn tail_len(
+    d_model: usize,
+    classes: usize,
+    names: usize,
+    block: usize,
+    state: usize,
+) -> usize {
+    let parameters = classes * (d_model + 1) + state;
+    HEADER_BYTES + block + names.next_multiple_of(4) + 4 * parameters
+}
+
+/// The most bytes that a name takes in a tail.
+pub const MAX_NAME_BYTES: usize = 1 + NAME_BYTES;
 
 fn names_bytes(head: &LinearHead<'_>) -> usize {
     head.added_names().map(|name| 1 + name.len()).sum()

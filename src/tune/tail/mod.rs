@@ -31,6 +31,7 @@
 mod emit;
 mod error;
 
+pub(super) use emit::{MAX_NAME_BYTES, tail_len};
 pub use emit::{Parts, emit_head, head_bytes};
 pub use error::TailError;
 

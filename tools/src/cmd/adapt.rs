@@ -78,7 +78,7 @@ pub struct Adapt {
 
 /// The methods by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum MethodName {
+pub(super) enum MethodName {
     /// Nearest class mean: one pass; the image's own classes take part once they have a sample
     Ncm,
     /// Least squares on one-hot labels in closed form, from nothing

@@ -45,6 +45,10 @@ enum Command {
     Finetune(train::Finetune),
 }
 
+/// A Cortex-M4's cycles an instruction: what similar kernels take on silicon with flash that keeps up. A
+/// model, not a measurement.
+const CYCLES: f64 = 1.2;
+
 /// Any error of a command: what is printed is its whole chain.
 pub type CommandError = Box<dyn std::error::Error + Send + Sync>;
 

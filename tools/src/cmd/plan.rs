@@ -1,7 +1,9 @@
 //! `tailtune plan`: flash and RAM of a model, to the byte and by part, before anything is flashed.
 
+mod tuning;
+
 use super::terminal::{kib, print, print_json, table};
-use super::{CommandError, convert};
+use super::{CommandError, convert, wrong_call};
 use crate::audio::FrontEnd;
 use crate::board::{self, Board};
 use crate::float_model::FloatModel;
@@ -12,8 +14,8 @@ use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 use tailtune::image::{HEADER_LEN, Layout, ModelConfig, TENSOR_ALIGNMENT, TensorEntry};
-use tailtune::model::ArenaPlan;
-use tailtune::tune::ClassName;
+use tailtune::tune::TunePlan;
+use tuning::TuneArgs;
 
 /// Print how much flash and RAM a model takes, and whether it fits a board
 #[derive(Debug, Args)]
@@ -23,8 +25,13 @@ pub struct Plan {
     /// The board to fit (see `tailtune boards`); without it, every known board is tried
     #[arg(long, value_parser = board::find)]
     board: Option<Board>,
+    #[command(flatten)]
+    tune: TuneArgs,
     /// Print one JSON object: image_bytes, arena_bytes, flash_bytes, ram_bytes, fits (null without
-    /// --board), flash[] and ram[] by part, boards[]
+    /// --board), flash[] and ram[] by part, boards[] with name and fits; with --tune also tune: method,
+    /// tuning_bytes (RAM without arena, replay and tail), replay_bytes, replay_flash_bytes, tail_bytes, and of
+    /// --board tail_room_bytes, step_instructions, step_ms, end_instructions, end_ms (a model; null of a core
+    /// without FPU or clock)
     #[arg(long)]
     json: bool,
 }
@@ -35,14 +42,14 @@ struct Part {
     bytes: usize,
 }
 
-/// Room that firmware needs beside the model: its code and its stack, as the demo firmware measures.
-const FIRMWARE_STACK: usize = 8 * 1024;
-
 /// What a model takes.
 struct Needs {
     image_bytes: usize,
     flash: Vec<Part>,
     ram: Vec<Part>,
+    tuning: TunePlan,
+    /// Whether a method was asked for, whose tail then has to fit too.
+    asked: bool,
 }
 
 impl Needs {
@@ -57,13 +64,22 @@ impl Plan {
             Some(board) => vec![board.clone()],
             None => board::all()?,
         };
-        let needs = if self.model.is_dir() {
+        let (config, image_bytes) = if self.model.is_dir() {
             let model = read_model(&self.model)?;
-            needs(&model.config, converted_bytes(&model, &boards)?)
+            (model.config, converted_bytes(&model, &boards)?)
         } else {
             let image = Int8Model::read(&self.model)?;
-            needs(&image.config(), image.bytes().len())
+            (image.config(), image.bytes().len())
         };
+        // Only a replay in flash depends on the board, and it needs one.
+        let first = boards.first().ok_or("no board is known")?;
+        if self.board.is_none() && self.tune.in_flash() {
+            return Err(wrong_call(
+                "--replay-in flash needs --board: erase blocks differ",
+            ));
+        }
+        let tuning = self.tune.plan(&config, first)?;
+        let needs = needs(&config, image_bytes, tuning, self.tune.asked());
         if self.json {
             self.as_json(&needs, &boards)
         } else {
@@ -79,7 +95,8 @@ impl Plan {
                 .collect()
         };
         let fitting = |b: &Board| json!({ "name": b.name, "fits": fits(needs, b) });
-        print_json(&json!({
+        let tune = || tuning::json(&needs.tuning, self.board.as_ref());
+        let mut said = json!({
             "image_bytes": needs.image_bytes,
             "arena_bytes": needs.ram.first().map_or(0, |p| p.bytes),
             "flash_bytes": needs.flash.iter().map(|p| p.bytes).sum::<usize>(),
@@ -88,7 +105,11 @@ impl Plan {
             "flash": parts(&needs.flash),
             "ram": parts(&needs.ram),
             "boards": boards.iter().map(fitting).collect::<Vec<_>>(),
-        }))
+        });
+        if needs.asked {
+            said["tune"] = tune();
+        }
+        print_json(&said)
     }
 
     fn as_text(&self, needs: &Needs, boards: &[Board]) -> Result<(), CommandError> {
@@ -105,16 +126,37 @@ impl Plan {
             rows.add_row(["total".to_owned(), total.to_string(), kib(total)]);
             print(&rows.to_string())?;
         }
+        if needs.asked {
+            let bytes = needs.tuning.tail;
+            print(&format!(
+                "a tail of {} takes {bytes} bytes at most",
+                needs.tuning.method.name()
+            ))?;
+        }
         for board in boards {
             print(&verdict(needs, board))?;
+        }
+        if needs.asked
+            && let Some(board) = &self.board
+        {
+            for line in tuning::lines(&needs.tuning, board) {
+                print(&line)?;
+            }
         }
         Ok(())
     }
 }
 
+/// Returns the RAM that a model takes on a board, the firmware's stack included.
+fn ram_needed(needs: &Needs, board: &Board) -> usize {
+    needs.ram_bytes() + board.stack_bytes as usize
+}
+
 fn fits(needs: &Needs, board: &Board) -> bool {
     needs.image_bytes <= board.regions.model.bytes as usize
-        && needs.ram_bytes() + FIRMWARE_STACK <= board.ram_bytes() as usize
+        && ram_needed(needs, board) <= board.ram_bytes() as usize
+        && (!needs.asked || needs.tuning.tail <= tuning::tail_room(board))
+        && needs.tuning.replay_flash <= tuning::replay_room(board)
 }
 
 /// Says whether the model fits, and if not, what would.
@@ -131,11 +173,31 @@ fn verdict(needs: &Needs, board: &Board) -> String {
             kib(region)
         ));
     }
-    let ram_needed = needs.ram_bytes() + FIRMWARE_STACK;
+    let ram_needed = ram_needed(needs, board);
     if ram_needed > ram {
+        let lack = ram_needed - ram;
+        let remedy = if needs.asked && lack <= needs.tuning.replay {
+            "fewer samples (--replay), or samples in flash (--replay-in flash), would fit"
+        } else {
+            "a shorter seq_len or a smaller d_model would fit"
+        };
         lacks.push(format!(
-            "RAM lacks {} bytes of {ram_needed} (stack of {FIRMWARE_STACK} counted): a shorter seq_len or a smaller d_model would fit",
-            ram_needed - ram
+            "RAM lacks {lack} bytes of {ram_needed} (stack of {} counted): {remedy}",
+            board.stack_bytes
+        ));
+    }
+    let (tail, room) = (needs.tuning.tail, tuning::tail_room(board));
+    if needs.asked && tail > room {
+        lacks.push(format!(
+            "the tail is {} bytes larger than a slot's {room}: a board.toml with regions.tails of at least {} bytes each would fit",
+            tail - room,
+            board.slot_bytes() as usize + tail - room
+        ));
+    }
+    let (latents, room) = (needs.tuning.replay_flash, tuning::replay_room(board));
+    if latents > room {
+        lacks.push(format!(
+            "the samples take {latents} bytes of flash, its regions.replay has {room}: fewer samples (--replay) would fit"
         ));
     }
     if lacks.is_empty() {
@@ -165,7 +227,7 @@ fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, Comman
 }
 
 /// Returns what a model takes whose image has `image_bytes`.
-fn needs(config: &ModelConfig, image_bytes: usize) -> Needs {
+fn needs(config: &ModelConfig, image_bytes: usize, tuning: TunePlan, asked: bool) -> Needs {
     let layout = Layout::new(config);
     let align = |n: usize| n.next_multiple_of(TENSOR_ALIGNMENT as usize);
     let directory = layout.len() * size_of::<TensorEntry>();
@@ -195,33 +257,30 @@ fn needs(config: &ModelConfig, image_bytes: usize) -> Needs {
         bytes: rest,
     });
 
-    let plan = ArenaPlan::new(config);
-    let (d, classes) = (
-        usize::from(config.d_model),
-        usize::from(config.n_classes) + 4,
-    );
-    let ram = vec![
+    let mut ram = vec![
         Part {
             name: "arena",
-            bytes: plan.total(),
+            bytes: tuning.arena,
         },
         Part {
             name: "input of one inference",
             bytes: input_bytes(config),
         },
-        Part {
-            name: "head under tuning (softmax, momentum, 4 new classes)",
-            bytes: head_bytes(d, classes),
-        },
-        Part {
-            name: "replay, 64 samples",
-            bytes: 64 * (d + 2),
-        },
     ];
+    if asked {
+        ram.extend(tuning::ram(&tuning));
+    } else {
+        let (bytes, name) = (tuning.tuning(), tuning::DEFAULT);
+        ram.push(Part { name, bytes });
+        let (bytes, name) = (tuning.replay, "replay, 64 samples");
+        ram.push(Part { name, bytes });
+    }
     Needs {
         image_bytes,
         flash,
         ram,
+        tuning,
+        asked,
     }
 }
 
@@ -230,10 +289,4 @@ fn input_bytes(config: &ModelConfig) -> usize {
         tailtune::image::InputKind::Tokens { .. } => config.max_input_len() * 5,
         frames => frames.frames().map_or(0, |(n, features)| n * features),
     }
-}
-
-/// Returns what a head of `classes` classes takes while it is tuned with momentum: weights, biases,
-/// their velocities, one feature, one row of logits, the names.
-fn head_bytes(d: usize, classes: usize) -> usize {
-    2 * 4 * classes * (d + 1) + 4 * (d + classes) + classes * size_of::<ClassName>()
 }

@@ -1,5 +1,6 @@
 //! The counts that the repository holds: what a change is compared with, and the README's tables.
 
+use super::super::CYCLES;
 use super::super::CommandError;
 use super::super::terminal::table;
 use super::measure::{Count, Measured, ModelCost};
@@ -94,7 +95,9 @@ impl Baseline {
             let (before, now) = (&before.counts, &now.counts);
             for (case, &count) in now {
                 match before.get(case) {
-                    None => found.push(format!("{board}: {case} is not in the baseline")),
+                    None => found.push(format!(
+                        "{board}: {case} is not in the baseline (tests/bench.json); it takes {count}"
+                    )),
                     Some(&before) if count as f64 > before as f64 * (1.0 + ALLOWED) => {
                         let rise = 100.0 * (count as f64 / before as f64 - 1.0);
                         found.push(format!(
@@ -105,7 +108,11 @@ impl Baseline {
                 }
             }
             let gone = before.keys().filter(|case| !now.contains_key(*case));
-            found.extend(gone.map(|case| format!("{board}: {case} was not measured")));
+            found.extend(gone.map(|case| {
+                format!(
+                    "{board}: {case} is in the baseline (tests/bench.json) and was not measured"
+                )
+            }));
         }
         comparison
     }
@@ -149,10 +156,6 @@ pub fn tables(measured: &[Measured]) -> String {
     text(".text with training", |m| m.text_bytes_training);
     format!("{rows}\n\n{}", models(first))
 }
-
-/// A Cortex-M4's cycles an instruction: what similar kernels take on silicon with flash that keeps up. A
-/// model, not a measurement.
-const CYCLES: f64 = 1.2;
 
 fn models(first: &Measured) -> String {
     let at = |mhz: u32| format!("ms at {mhz} MHz");
@@ -251,7 +254,10 @@ mod tests {
         let mut other = measured(1000);
         other[0].counts[0].case = "forward".into();
         let found = Baseline::of(&measured(1000)).compare(&other).complaints;
-        let expected = ["forward is not in the baseline", "layer was not measured"];
+        let expected = [
+            "forward is not in the baseline (tests/bench.json); it takes 1000",
+            "layer is in the baseline (tests/bench.json) and was not measured",
+        ];
         assert_eq!(found, expected.map(|e| format!("qemu-mps2-an386: {e}")));
         assert_eq!(Baseline::default().compare(&other).complaints.len(), 1);
     }
@@ -272,6 +278,52 @@ mod tests {
             [0, 12, 123, 1234, 1_234_567].map(grouped),
             ["0", "12", "123", "1,234", "1,234,567"]
         );
+    }
+
+    /// What `Tuner::plan` says of KWT-1's last block and head, of every step that the baseline counts.
+    #[test]
+    fn plans_are_within_15_percent_of_the_baseline() {
+        use super::super::measure::LAST_BLOCK;
+        use tailtune::tune::{MethodId, Optimizer, Schedule, TuneSetup, Tuner};
+        let momentum = Schedule::default();
+        let sgd = Schedule {
+            momentum: 0.0,
+            ..momentum
+        };
+        let adam = Schedule {
+            optimizer: Optimizer::Adam,
+            ..momentum
+        };
+        let baseline = Baseline::read().unwrap();
+        let counts = &baseline.0["qemu-mps2-an386"].counts;
+        let mut compared = 0;
+        for (case, method, schedule) in [
+            ("head-step-sgd", MethodId::Softmax, sgd),
+            ("head-step-momentum", MethodId::Softmax, momentum),
+            ("adam-step", MethodId::Softmax, adam),
+            ("ncm-step", MethodId::Ncm, sgd),
+            ("ridge-step", MethodId::Ridge, sgd),
+            ("norm-bias-step", MethodId::NormBias, momentum),
+            ("lora-step", MethodId::Lora, momentum),
+            ("last-block-step", MethodId::LastBlock, momentum),
+        ] {
+            let Some(&counted) = counts.get(case) else {
+                continue;
+            };
+            let setup = TuneSetup {
+                schedule,
+                ..TuneSetup::new(0)
+            };
+            let plan = Tuner::plan(&LAST_BLOCK, method, &setup).unwrap();
+            let off = f64::from(plan.instructions()) / counted as f64 - 1.0;
+            assert!(
+                off.abs() <= 0.15,
+                "{case}: {} of {counted}",
+                plan.instructions()
+            );
+            compared += 1;
+        }
+        assert!(compared >= 2, "{compared}");
     }
 
     /// Whoever changes one and not the other did not run `tailtune bench --write`.

@@ -83,8 +83,18 @@ const BERT_TINY: ModelConfig = ModelConfig {
     ..KWT1
 };
 
+/// KWT-1's last block, which reads what its class token needs: what tuning it goes through.
+pub const LAST_BLOCK: ModelConfig = ModelConfig {
+    n_layers: 1,
+    seq_len: 99,
+    class_token: true,
+    pooling: Pooling::ClassToken,
+    ..KWT1
+};
+
 /// The models that are measured, as images.
 pub struct Models {
+    last_block: Int8Model,
     layers: [(&'static str, Int8Model); 2],
     shipped: Vec<(&'static str, Int8Model)>,
 }
@@ -106,6 +116,7 @@ impl Models {
             shipped.push((name, convert::quantized(&model, &clips, board)?.0));
         }
         Ok(Self {
+            last_block: layer(&LAST_BLOCK)?,
             layers: [("kwt1", layer(&KWT1)?), ("bert-tiny", layer(&BERT_TINY)?)],
             shipped,
         })
@@ -121,7 +132,7 @@ pub fn measure(board: &Board, models: &Models) -> Result<Measured, CommandError>
         eprintln!("{}: one layer of {name}", board.name);
         // The operators are KWT-1's: once is enough.
         let whole = ["forward", "forward-stack-bytes"];
-        for mut count in lines(board, &emulator, int8)? {
+        for mut count in forward_lines(board, &emulator, int8)? {
             if count.case == "layer" {
                 count.case = format!("{name}-layer");
                 counts.push(count);
@@ -130,9 +141,11 @@ pub fn measure(board: &Board, models: &Models) -> Result<Measured, CommandError>
             }
         }
     }
+    eprintln!("{}: a step of every way of tuning", board.name);
+    counts.extend(step_lines(board, &emulator, &models.last_block)?);
     for (name, int8) in &models.shipped {
         eprintln!("{}: {name}, a whole forward", board.name);
-        let lines = lines(board, &emulator, int8)?;
+        let lines = forward_lines(board, &emulator, int8)?;
         let stack = lines.iter().find(|c| c.case == "forward-stack-bytes");
         let stack_bytes = stack.map_or(0, |c| c.instructions);
         let config = *int8.image().config();
@@ -162,9 +175,29 @@ pub fn measure(board: &Board, models: &Models) -> Result<Measured, CommandError>
     })
 }
 
-fn lines(board: &Board, emulator: &Emulator, int8: &Int8Model) -> Result<Vec<Count>, CommandError> {
+/// Counts what the bench does of a model: operators, its first layer, its forward, steps of its head.
+fn forward_lines(
+    board: &Board,
+    emulator: &Emulator,
+    int8: &Int8Model,
+) -> Result<Vec<Count>, CommandError> {
     let dir = tempfile::tempdir()?;
-    let lines = emulator.bench(dir.path(), int8.bytes())?;
+    counted(board, &emulator.bench(dir.path(), int8.bytes())?, "forward")
+}
+
+/// Counts a step of every way of tuning.
+fn step_lines(
+    board: &Board,
+    emulator: &Emulator,
+    int8: &Int8Model,
+) -> Result<Vec<Count>, CommandError> {
+    let dir = tempfile::tempdir()?;
+    let lines = emulator.bench_steps(dir.path(), int8.bytes())?;
+    counted(board, &lines, "last-block-step")
+}
+
+/// Reads the counts in what a bench said; `last` is a case that must be among them.
+fn counted(board: &Board, lines: &[String], last: &str) -> Result<Vec<Count>, CommandError> {
     let count = |line: &String| {
         let mut words = line.split_whitespace();
         let (case, instructions, macs) = (words.next()?, words.next()?, words.next()?);
@@ -180,13 +213,10 @@ fn lines(board: &Board, emulator: &Emulator, int8: &Int8Model) -> Result<Vec<Cou
         })
     };
     let counts: Vec<Count> = lines.iter().filter_map(count).collect();
-    if !counts.iter().any(|c| c.case == "forward") {
+    if !counts.iter().any(|c| c.case == last) {
         let said = lines.join("\n");
-        return Err(format!(
-            "{}: the bench measured no model; it said:\n{said}",
-            board.name
-        )
-        .into());
+        let name = &board.name;
+        return Err(format!("{name}: the bench did not come to {last}; it said:\n{said}").into());
     }
     Ok(counts)
 }
