@@ -208,42 +208,58 @@ impl Flash {
         let mut bytes = [0; 8];
         bank.mem.read(offset, &mut bytes[..usize::from(size)]);
         let old = u64::from_le_bytes(bytes);
-        let mut new = old & value;
-        match self.begin(Op::Program {
+        self.operate(Op::Program {
             addr,
             size,
             value,
             old,
-        }) {
-            Progress::None => return,
-            Progress::Whole => {}
-            Progress::Torn(seed) => new = old & (value | scatter(seed, addr)),
-        }
-        let mut new = new.to_le_bytes();
-        self.keep_stuck(addr, &bytes, &mut new[..usize::from(size)]);
-        self.store(addr, &new[..usize::from(size)]);
+        });
     }
 
     /// Erases: all bits become one.
     pub fn erase(&mut self, addr: u32, len: u32) {
+        if self.find(addr, len).is_some() {
+            self.operate(Op::Erase { addr, len });
+        }
+    }
+
+    fn operate(&mut self, op: Op) {
+        match self.begin(op) {
+            Progress::None => {}
+            Progress::Whole => self.apply(&op, None),
+            Progress::Torn(seed) => self.apply(&op, Some(seed)),
+        }
+    }
+
+    /// Does an operation of a log to the array, past log and power cut; half of it if `torn` gives the
+    /// seed of a power cut. Where no bank is, nothing happens.
+    pub fn apply(&mut self, op: &Op, torn: Option<u64>) {
+        let (addr, len) = match *op {
+            Op::Program { addr, size, .. } => (addr, u32::from(size.min(8))),
+            Op::Erase { addr, len } => (addr, len),
+        };
         let Some((bank, offset)) = self.find(addr, len) else {
             return;
         };
         let mut old = vec![0; len as usize];
         bank.mem.read(offset, &mut old);
-        let mut new = vec![0xff; len as usize];
-        match self.begin(Op::Erase { addr, len }) {
-            Progress::None => return,
-            Progress::Whole => {}
-            Progress::Torn(seed) => {
-                for (i, (n, o)) in new.chunks_mut(8).zip(old.chunks(8)).enumerate() {
-                    let bits = scatter(seed, addr.wrapping_add(8 * i as u32)).to_le_bytes();
-                    for ((n, o), b) in n.iter_mut().zip(o).zip(bits) {
-                        *n = *o | b;
-                    }
-                }
+        let mut new: Vec<u8> = match *op {
+            Op::Program { value, .. } => {
+                // A cell that was not reached keeps its one.
+                let value = value | torn.map_or(0, |seed| scatter(seed, addr));
+                let pairs = old.iter().zip(value.to_le_bytes());
+                pairs.map(|(o, v)| o & v).collect()
             }
-        }
+            Op::Erase { .. } => match torn {
+                None => vec![0xff; len as usize],
+                // Of an erase, some cells have got to one.
+                Some(seed) => {
+                    let bits = (0..len.div_ceil(8))
+                        .flat_map(|i| scatter(seed, addr + 8 * i).to_le_bytes());
+                    old.iter().zip(bits).map(|(o, b)| o | b).collect()
+                }
+            },
+        };
         self.keep_stuck(addr, &old, &mut new);
         self.store(addr, &new);
     }

@@ -80,7 +80,15 @@ fn qemu_microbit(program: &[u8]) -> String {
     let image = concat!(env!("CARGO_TARGET_TMPDIR"), "/nvmc-flash.bin");
     std::fs::write(image, flash).expect("a temporary file");
     let mut child = Command::new("qemu-system-arm")
-        .args(["-machine", "microbit", "-nographic", "-monitor", "none", "-serial", "stdio"])
+        .args([
+            "-machine",
+            "microbit",
+            "-nographic",
+            "-monitor",
+            "none",
+            "-serial",
+            "stdio",
+        ])
         .args(["-device", &format!("loader,file={image},addr=0")])
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::piped())
