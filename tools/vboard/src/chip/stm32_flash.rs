@@ -13,7 +13,8 @@ pub type Sectors = &'static [u32];
 pub struct Flash {
     base: u32,
     sectors: Sectors,
-    hz: u64,
+    /// The core clock, which decides how many cycles an operation takes.
+    pub hz: u64,
     acr: u32,
     cr: u32,
     sr: u32,

@@ -65,8 +65,10 @@ const GPIO: u32 = 0x4002_0000;
 const DBGMCU: u32 = 0xe004_2000;
 const USARTS: [(u32, u32); 3] = [(0x4000_4400, 38), (0x4001_1000, 37), (0x4001_1400, 71)];
 
-/// The speed at which the flash's stall times are counted: HSI, as after reset.
-const HZ: u64 = 16_000_000;
+/// The internal oscillator.
+const HSI: u64 = 16_000_000;
+/// The external clock of a Nucleo board.
+const HSE: u64 = 8_000_000;
 
 /// The chip.
 pub struct Stm32f411 {
@@ -107,6 +109,26 @@ impl Rcc {
         match field {
             0..4 => (1, 1),
             n => (2, 1 << (n - 3)),
+        }
+    }
+
+    /// The core clock in Hz.
+    fn hz(&self) -> u64 {
+        let field = |shift: u32, mask: u32| u64::from(self.pllcfgr >> shift & mask);
+        let sysclk = match self.cfgr & 3 {
+            0 => HSI,
+            1 => HSE,
+            _ => {
+                let input = if field(22, 1) == 1 { HSE } else { HSI };
+                let (m, n, p) = (field(0, 0x3f).max(1), field(6, 0x1ff), 2 * field(16, 3) + 2);
+                input / m * n / p
+            }
+        };
+        match self.cfgr >> 4 & 0xf {
+            0..8 => sysclk,
+            // 2, 4, 8, 16, then 64 to 512.
+            n if n < 12 => sysclk >> (n - 7),
+            n => sysclk >> (n - 6),
         }
     }
 
@@ -256,7 +278,7 @@ impl Stm32f411 {
     /// The chip at power on.
     pub fn new() -> Self {
         let mut chip = Self {
-            flash: Flash::new(BASE, SECTORS, HZ),
+            flash: Flash::new(BASE, SECTORS, HSI),
             timers: Vec::new(),
             usarts: [Usart::default(); 3],
             ports: [Port::default(); 8],
@@ -372,7 +394,11 @@ impl Chip for Stm32f411 {
                 self.flash.write(offset, value, bus);
                 true
             }
-            RCC => self.rcc.write(offset, value),
+            RCC => {
+                let taken = self.rcc.write(offset, value);
+                self.flash.hz = self.rcc.hz().max(1_000_000);
+                taken
+            }
             // EXTI's PR: write one to clear.
             EXTI if offset == 0x14 => true,
             _ => false,
