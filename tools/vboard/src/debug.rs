@@ -102,9 +102,9 @@ impl Machine {
 
 /// The widest access from `addr` on within `left` bytes.
 fn access_size(addr: u32, left: usize) -> u8 {
-    if addr % 4 == 0 && left >= 4 {
+    if addr.is_multiple_of(4) && left >= 4 {
         4
-    } else if addr % 2 == 0 && left >= 2 {
+    } else if addr.is_multiple_of(2) && left >= 2 {
         2
     } else {
         1

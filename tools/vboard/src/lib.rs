@@ -8,7 +8,7 @@
 //! From the ground up: [`mem`] and [`flash`] hold bytes, [`nvic`], [`systick`] and [`scs`] are the
 //! core's own registers, [`chip`] has one file a chip, [`board`] is all of that together, [`machine`]
 //! lets it run, [`exception`] does what Unicorn does not, [`debug`], [`dap`], [`swd`] and [`bmp`] are
-//! the way in from outside.
+//! the way in from outside. [`oplog`] and [`replay`] take a run apart at each flash operation.
 //!
 //! Under GPL-2.0-only, because of the emulator, and nothing else of the project is.
 
@@ -27,6 +27,7 @@ pub mod machine;
 pub mod mem;
 pub mod nvic;
 pub mod oplog;
+pub mod replay;
 pub mod rtt;
 pub mod scs;
 pub mod server;

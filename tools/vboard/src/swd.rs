@@ -141,7 +141,7 @@ impl Swd {
 
 /// Answers a request: start, APnDP, RnW, A2, A3, parity, stop, park.
 fn request(dap: &mut Dap, m: &mut Machine, bits: u8) -> State {
-    let parity_even = (bits >> 1 & 0x1f).count_ones() % 2 == 0;
+    let parity_even = (bits >> 1 & 0x1f).count_ones().is_multiple_of(2);
     let framed = bits & 0b1100_0001 == 0b1000_0001;
     if !framed || !parity_even || !m.board().flash.powered() {
         return State::Lost;

@@ -90,7 +90,7 @@ impl Nvmc {
 
     /// A store to flash: whole words only; ignored where writing is not enabled.
     pub fn store(&self, addr: u32, size: u8, value: u64, bus: &mut Bus) -> Stored {
-        if size != 4 || addr % 4 != 0 {
+        if size != 4 || !addr.is_multiple_of(4) {
             return Stored::Fault;
         }
         if self.config == WRITE {

@@ -152,7 +152,7 @@ impl Flash {
             self.sr |= PGPERR;
             return Stored::Taken;
         }
-        if addr % u32::from(size) != 0 {
+        if !addr.is_multiple_of(u32::from(size)) {
             return Stored::Fault;
         }
         bus.flash.program(addr, size, value);

@@ -285,11 +285,11 @@ impl Stm32f411 {
             rcc: Rcc::RESET,
             other: BTreeMap::new(),
         };
-        chip.to_reset_state();
+        chip.set_reset_state();
         chip
     }
 
-    fn to_reset_state(&mut self) {
+    fn set_reset_state(&mut self) {
         self.flash.reset();
         self.timers = vec![
             Timer::new(0x4000_0000, true, &[28]),
@@ -347,7 +347,7 @@ impl Chip for Stm32f411 {
     }
 
     fn reset(&mut self, _map: &Map) {
-        self.to_reset_state();
+        self.set_reset_state();
     }
 
     fn read(&mut self, addr: u32, bus: &mut Bus) -> u32 {
