@@ -16,6 +16,8 @@ pub struct CoreKind {
     pub v6m: bool,
     /// Single-precision FPU.
     pub fpu: bool,
+    /// SysTick.
+    pub systick: bool,
     /// Interrupts.
     pub irqs: u32,
     /// Bits of priority.
@@ -219,7 +221,7 @@ impl Scs {
             }
             0xe000_2008..0xe000_2028 => self.fp_comp[(addr as usize - 0xe000_2008) / 4],
             0xe000_e004 => (self.kind.irqs - 1) / 32,
-            0xe000_e010..0xe000_e020 => {
+            0xe000_e010..0xe000_e020 if self.kind.systick => {
                 if self.systick.advance(now) {
                     self.nvic.pend(nvic::SYS_TICK, true);
                 }
@@ -310,7 +312,7 @@ impl Scs {
                 self.fp_comp[(addr as usize - 0xe000_2008) / 4] = value;
                 self.breakpoints_changed = true;
             }
-            0xe000_e010..0xe000_e020 => {
+            0xe000_e010..0xe000_e020 if self.kind.systick => {
                 if self.systick.advance(now) {
                     self.nvic.pend(nvic::SYS_TICK, true);
                 }

@@ -44,6 +44,18 @@ fn exceptions_stack_nest_and_return() {
 }
 
 #[test]
+fn cortex_m0_takes_exceptions_and_echoes_by_interrupt() {
+    let mut m = booted("nrf51822", include_bytes!("programs/serial.bin"));
+    // Nothing comes: it sleeps, and nothing will wake it.
+    assert_eq!(m.run(100_000), Stop::Idle);
+    m.board_mut().uart.feed(b"HAL");
+    assert_eq!(m.run(100_000), Stop::Idle);
+    assert_eq!(m.take_faults(), []);
+    assert_eq!(m.board().uart.sent(), b"IBM");
+    assert_eq!(words(&m), [0xffff_fff9, 0x5c, 1, 3, 0]);
+}
+
+#[test]
 fn runs_repeat_to_the_instruction() {
     let program = include_bytes!("programs/exceptions.bin");
     let run = || {

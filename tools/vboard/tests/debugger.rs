@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{TARGETS, firmware, machine, serve_chip};
+use common::{TARGETS, firmware, machine, serve_chip, wait_for};
 use probe_rs::{CoreStatus, HaltReason, MemoryInterface, RegisterId};
 use vboard::machine::Options;
 
@@ -57,11 +57,7 @@ fn the_core_stops_where_it_is_told() {
         core.clear_hw_breakpoint(u64::from(start + 16))
             .expect("it is there");
         core.run().expect("it runs on");
-        std::thread::sleep(Duration::from_millis(20));
-        assert_eq!(
-            core.read_word_32(u64::from(at)).expect("RAM while running"),
-            0x55
-        );
+        assert!(wait_for(&mut core, at, 0x55), "{}", t.chip);
         let info = core.halt(PATIENCE).expect("it halts");
         assert_eq!(info.pc as u32, start + 24, "{}: in its loop", t.chip);
         drop(core);

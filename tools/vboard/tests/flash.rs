@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{TARGETS, firmware, serve_chip};
+use common::{TARGETS, firmware, serve_chip, wait_for};
 use probe_rs::MemoryInterface;
 use probe_rs::flashing::DownloadOptions;
 use vboard::machine::Options;
@@ -40,11 +40,11 @@ fn flashed_firmware_boots_on_every_chip() {
         );
         core.write_word_32(u64::from(marker.0), 0).expect("RAM");
         core.run().expect("it runs");
-        std::thread::sleep(Duration::from_millis(50));
-        let seen = core
-            .read_word_32(u64::from(marker.0))
-            .expect("RAM while running");
-        assert_eq!(seen, marker.1, "{}: the firmware ran", t.chip);
+        assert!(
+            wait_for(&mut core, marker.0, marker.1),
+            "{}: the firmware ran",
+            t.chip
+        );
         assert!(!core.core_halted().expect("its state"), "{}", t.chip);
         drop(core);
         drop(session);

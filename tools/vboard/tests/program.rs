@@ -161,22 +161,42 @@ fn serial_output_reaches_its_file_and_ends_the_run() {
     bytes.resize(256 * 1024 + 1024, 0xff);
     std::fs::write(&image, bytes).expect("a file");
     let uart = dir.join("uart.txt");
+    let status = vboard(&["--chip", "nrf51822", "--run-for", "10000000"])
+        .arg("--flash")
+        .arg(&image)
+        .arg("--uart")
+        .arg(&uart)
+        .args(["--until-uart", "600dcafe\n"])
+        .status()
+        .expect("the program");
+    assert_eq!(status.code(), Some(0));
+    let text = std::fs::read_to_string(uart).expect("its output");
+    assert!(text.starts_with("ffffffff\nff00ff3c\n"), "{text}");
+}
+
+#[test]
+fn a_power_cut_ends_a_run() {
+    let dir = fresh("cut");
+    let image = dir.join("flash.bin");
+    let mut bytes = include_bytes!("programs/nvmc.bin").to_vec();
+    bytes.resize(256 * 1024 + 1024, 0xff);
+    std::fs::write(&image, bytes).expect("a file");
     let status = vboard(&[
         "--chip",
         "nrf51822",
         "--run-for",
-        "10_000_000".replace('_', "").as_str(),
+        "10000000",
+        "--cut-after",
+        "2",
     ])
     .arg("--flash")
     .arg(&image)
-    .arg("--uart")
-    .arg(&uart)
-    .args(["--until-uart", "600dcafe\n"])
     .status()
     .expect("the program");
-    assert_eq!(status.code(), Some(0));
-    let text = std::fs::read_to_string(uart).expect("its output");
-    assert!(text.starts_with("ffffffff\nff00ff3c\n"), "{text}");
+    assert_eq!(status.code(), Some(3));
+    let held = std::fs::read(&image).expect("the file");
+    assert_eq!(held[0x8000..0x8004], 0x0f00_ff30u32.to_le_bytes());
+    assert_eq!(held[0x8400..0x8404], [0xff; 4], "the third operation");
 }
 
 #[test]

@@ -15,6 +15,7 @@ static SPEC: Spec = Spec {
         cpuid: 0x410c_c200,
         v6m: true,
         fpu: false,
+        systick: false,
         irqs: 32,
         prio_bits: 2,
     },

@@ -33,6 +33,7 @@ static SPEC: Spec = Spec {
         cpuid: 0x410f_c241,
         v6m: false,
         fpu: true,
+        systick: true,
         irqs: 86,
         prio_bits: 4,
     },

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use probe_rs::probe::list::Lister;
 use probe_rs::probe::{DebugProbeSelector, Probe, WireProtocol};
-use probe_rs::{Permissions, Session};
+use probe_rs::{Core, MemoryInterface, Permissions, Session};
 use vboard::chip;
 use vboard::flash::Faults;
 use vboard::machine::{Machine, Options};
@@ -163,4 +163,19 @@ pub fn firmware(base: u32, sp: u32, stores: &[(u32, u32)]) -> Vec<u8> {
     image.extend(0xbe00u16.to_le_bytes());
     image.extend(0xe7feu16.to_le_bytes());
     image
+}
+
+/// Reads a word of the running chip until it has a value; gives up after some seconds.
+pub fn wait_for(core: &mut Core, addr: u32, value: u32) -> bool {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_secs(10) {
+        if core
+            .read_word_32(u64::from(addr))
+            .expect("RAM while running")
+            == value
+        {
+            return true;
+        }
+    }
+    false
 }

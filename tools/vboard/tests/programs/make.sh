@@ -13,4 +13,5 @@ assemble() {
 }
 assemble exceptions thumbv7em-none-eabihf
 assemble nvmc thumbv6m-none-eabi
+assemble serial thumbv6m-none-eabi
 rm -r "$work"

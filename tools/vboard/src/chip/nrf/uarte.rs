@@ -25,6 +25,7 @@ pub struct Uarte {
     rx: Dma,
     tx: Dma,
     rxd: u32,
+    unread: bool,
     config: std::collections::BTreeMap<u32, u32>,
 }
 
@@ -49,10 +50,11 @@ impl Uarte {
             return;
         }
         if self.enable == 4 {
-            if self.events & RXDRDY == 0
+            // The next byte moves up when this one is read.
+            if !self.unread
                 && let Some(byte) = bus.uart.receive()
             {
-                self.rxd = u32::from(byte);
+                (self.rxd, self.unread) = (u32::from(byte), true);
                 self.events |= RXDRDY;
             }
             return;
@@ -87,7 +89,10 @@ impl Uarte {
             0x200 => self.shorts,
             0x300..=0x308 => self.inten,
             0x500 => self.enable,
-            0x518 => self.rxd,
+            0x518 => {
+                self.unread = false;
+                self.rxd
+            }
             0x534 => self.rx.ptr,
             0x538 => self.rx.max,
             0x53c => self.rx.amount,
