@@ -23,6 +23,7 @@ pub mod dap;
 pub mod debug;
 pub mod exception;
 pub mod flash;
+mod hooks;
 pub mod machine;
 pub mod mem;
 pub mod nvic;

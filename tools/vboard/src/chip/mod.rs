@@ -6,6 +6,7 @@ pub mod nrf51822;
 pub mod nrf52840;
 pub mod nvmc;
 pub mod stm32_flash;
+pub mod stm32_rcc;
 pub mod stm32_timer;
 pub mod stm32f411;
 
