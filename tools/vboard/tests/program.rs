@@ -1,0 +1,217 @@
+//! The program itself: its port, its flash file across restarts, its log, its exit status.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use common::{TARGETS, Target, firmware, machine};
+use probe_rs::flashing::DownloadOptions;
+use probe_rs::probe::list::Lister;
+use probe_rs::probe::{DebugProbeSelector, WireProtocol};
+use probe_rs::{Permissions, Session};
+use vboard::machine::Options;
+use vboard::oplog;
+
+fn vboard(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vboard"));
+    command.args(args);
+    command
+}
+
+/// A directory of a test's own, empty.
+fn fresh(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("a directory");
+    dir
+}
+
+/// A served chip that ends with the test.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(args: &[&str]) -> Self {
+        let mut child = vboard(args)
+            .args(["--port", "0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("its output"))
+            .read_line(&mut line)
+            .expect("its first line");
+        let port = line.trim().parse().expect("a port");
+        Self { child, port }
+    }
+
+    fn attach(&self, t: &Target) -> Session {
+        let selector: DebugProbeSelector = format!("1d50:6018:127.0.0.1:{}", self.port)
+            .parse()
+            .expect("a selector");
+        let mut probe = Lister::new().open(selector).expect("the probe answers");
+        probe.select_protocol(WireProtocol::Swd).expect("SWD");
+        probe
+            .attach(t.probe_rs, Permissions::default())
+            .expect("the chip answers")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn flash(session: &mut Session, t: &Target, bytes: &[u8]) -> bool {
+    let mut loader = session.target().flash_loader();
+    loader.add_data(u64::from(t.flash), bytes).expect("it fits");
+    let mut options = DownloadOptions::new();
+    options.verify = true;
+    loader.commit(session, options).is_ok()
+}
+
+#[test]
+fn flash_outlives_the_process_and_the_log_tells_it_all() {
+    for t in &TARGETS {
+        let dir = fresh(&format!("outlives-{}", t.chip));
+        let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
+        let (image, log) = (path("flash.bin"), path("ops.log"));
+        let until = format!("{:#x}=0x600dc0de", t.ram_end - 4);
+        let marker = (t.ram_end - 4, 0x600d_c0de);
+        let mut bytes = firmware(t.flash, t.ram_end - 16, &[marker]);
+        bytes.extend((0..6000u32).map(|i| i as u8));
+        let boot = |image: &str| {
+            vboard(&[
+                "--chip",
+                t.chip,
+                "--flash",
+                image,
+                "--run-for",
+                "10000",
+                "--until",
+                &until,
+            ])
+            .stderr(Stdio::null())
+            .status()
+            .expect("the program")
+            .code()
+        };
+        assert_eq!(boot(&image), Some(1), "{}: an erased chip", t.chip);
+
+        let server = Server::start(&["--chip", t.chip, "--flash", &image, "--log", &log]);
+        assert!(flash(&mut server.attach(t), t, &bytes), "{}", t.chip);
+        // No farewell: the process is killed.
+        drop(server);
+        assert_eq!(boot(&image), Some(0), "{}", t.chip);
+
+        // The log, applied to an erased chip, gives the file.
+        let ops =
+            oplog::parse(&std::fs::read_to_string(&log).expect("the log")).expect("operations");
+        let held = std::fs::read(&image).expect("the flash file");
+        let mut m = machine(t.chip, &Options::default());
+        for op in &ops {
+            m.board_mut().flash.apply(op, None);
+        }
+        assert!(
+            m.board().flash.image() == held,
+            "{}: the log is whole",
+            t.chip
+        );
+
+        // A cut at an operation gives what its prefix gives, torn or not.
+        let after = ops.len() * 2 / 3;
+        for torn in [None, Some(7u64)] {
+            let image = path("cut.bin");
+            let _ = std::fs::remove_file(&image);
+            let (n, seed) = (after.to_string(), torn.map(|s| s.to_string()));
+            let mut args = vec!["--chip", t.chip, "--flash", &image, "--cut-after", &n];
+            if let Some(seed) = &seed {
+                args.extend(["--torn", seed]);
+            }
+            let mut server = Server::start(&args);
+            assert!(!flash(&mut server.attach(t), t, &bytes), "{}", t.chip);
+            let status = server.child.wait().expect("it ends with its client");
+            assert_eq!(status.code(), Some(3), "{}: the power is gone", t.chip);
+            let held = std::fs::read(&image).expect("the flash file");
+            let mut m = machine(t.chip, &Options::default());
+            for op in &ops[..after] {
+                m.board_mut().flash.apply(op, None);
+            }
+            let clean = m.board().flash.image() == held;
+            if torn.is_some() {
+                assert!(!clean, "{}: the torn word shows", t.chip);
+                m.board_mut().flash.apply(&ops[after], torn);
+            }
+            assert!(m.board().flash.image() == held, "{}: {torn:?}", t.chip);
+        }
+    }
+}
+
+#[test]
+fn serial_output_reaches_its_file_and_ends_the_run() {
+    let dir = fresh("serial");
+    let image = dir.join("flash.bin");
+    let mut bytes = include_bytes!("programs/nvmc.bin").to_vec();
+    bytes.resize(256 * 1024 + 1024, 0xff);
+    std::fs::write(&image, bytes).expect("a file");
+    let uart = dir.join("uart.txt");
+    let status = vboard(&["--chip", "nrf51822", "--run-for", "10000000"])
+        .arg("--flash")
+        .arg(&image)
+        .arg("--uart")
+        .arg(&uart)
+        .args(["--until-uart", "600dcafe\n"])
+        .status()
+        .expect("the program");
+    assert_eq!(status.code(), Some(0));
+    let text = std::fs::read_to_string(uart).expect("its output");
+    assert!(text.starts_with("ffffffff\nff00ff3c\n"), "{text}");
+}
+
+#[test]
+fn a_power_cut_ends_a_run() {
+    let dir = fresh("cut");
+    let image = dir.join("flash.bin");
+    let mut bytes = include_bytes!("programs/nvmc.bin").to_vec();
+    bytes.resize(256 * 1024 + 1024, 0xff);
+    std::fs::write(&image, bytes).expect("a file");
+    let status = vboard(&[
+        "--chip",
+        "nrf51822",
+        "--run-for",
+        "10000000",
+        "--cut-after",
+        "2",
+    ])
+    .arg("--flash")
+    .arg(&image)
+    .status()
+    .expect("the program");
+    assert_eq!(status.code(), Some(3));
+    let held = std::fs::read(&image).expect("the file");
+    assert_eq!(held[0x8000..0x8004], 0x0f00_ff30u32.to_le_bytes());
+    assert_eq!(held[0x8400..0x8404], [0xff; 4], "the third operation");
+}
+
+#[test]
+fn a_flash_file_of_another_chip_is_refused_by_name() {
+    let dir = fresh("other");
+    let image = dir.join("small.bin");
+    std::fs::write(&image, [0xff; 100]).expect("a file");
+    let out = vboard(&["--chip", "nrf52840", "--run-for", "1", "--flash"])
+        .arg(&image)
+        .output()
+        .expect("the program");
+    assert_eq!(out.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(
+        text.contains("small.bin") && text.contains("100 bytes") && text.contains("1052672"),
+        "{text}"
+    );
+}
