@@ -46,11 +46,21 @@ impl Qemu {
         }
     }
 
-    /// The package that has it, in Debian, Fedora and Arch.
-    pub(crate) fn packages(self) -> [&'static str; 3] {
+    /// The package that has it, in Debian, Fedora, Arch and Homebrew.
+    pub(crate) fn packages(self) -> [&'static str; 4] {
         match self {
-            Qemu::Arm => ["qemu-system-arm"; 3],
-            Qemu::RiscV => ["qemu-system-misc", "qemu-system-riscv", "qemu-system-riscv"],
+            Qemu::Arm => [
+                "qemu-system-arm",
+                "qemu-system-arm",
+                "qemu-system-arm",
+                "qemu",
+            ],
+            Qemu::RiscV => [
+                "qemu-system-misc",
+                "qemu-system-riscv",
+                "qemu-system-riscv",
+                "qemu",
+            ],
         }
     }
 

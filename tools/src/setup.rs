@@ -5,10 +5,12 @@
 //! packages when it runs as root on a system with apt-get. It never runs `sudo`: in every other
 //! case it gives up with the exact commands to run.
 
+mod library;
 mod plan;
 
 use crate::qemu::Qemu;
 use crate::toolchain::Toolchain;
+pub use library::BuildTool;
 use plan::{Action, Found, Installer, System};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +26,8 @@ pub enum Need {
     Target(String),
     /// An emulator with the machine of an emulated board.
     Emulator(Qemu),
+    /// What the emulator of whole chips is built with.
+    Tool(BuildTool),
 }
 
 impl Need {
@@ -52,6 +56,9 @@ impl Need {
                 let (program, machine) = (qemu.program(), qemu.machine());
                 format!("{program} with the machine {machine}: runs the firmware here")
             }
+            Need::Tool(tool) => {
+                format!("{}: builds the emulator of whole chips", tool.name())
+            }
         }
     }
 
@@ -60,6 +67,7 @@ impl Need {
         match self {
             Need::Target(target) => Toolchain::find(target).err().map(|error| error.to_string()),
             Need::Emulator(qemu) => qemu.problem(),
+            Need::Tool(tool) => tool.problem(),
         }
     }
 }

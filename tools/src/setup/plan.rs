@@ -80,7 +80,7 @@ pub(super) fn commands(missing: &[Need], found: Found) -> Vec<String> {
         commands.push(format!("rustup target add {}", targets.join(" ")));
     }
     let packages: Vec<&str> = match by_rustup {
-        true => emulators(missing, 0),
+        true => programs(missing, 0),
         false => packages(missing),
     };
     if packages.is_empty() {
@@ -95,14 +95,14 @@ pub(super) fn commands(missing: &[Need], found: Found) -> Vec<String> {
             ),
         ],
         System::Fedora => {
-            let packages = emulators(missing, 1).join(" ");
+            let packages = programs(missing, 1).join(" ");
             vec![format!("sudo dnf install {packages}")]
         }
         System::Arch => {
-            let packages = emulators(missing, 2).join(" ");
+            let packages = programs(missing, 2).join(" ");
             vec![format!("sudo pacman -S {packages}")]
         }
-        System::MacOs => vec!["brew install qemu".to_owned()],
+        System::MacOs => vec![format!("brew install {}", programs(missing, 3).join(" "))],
         System::Windows => vec![
             "winget install SoftwareFreedomConservancy.QEMU".to_owned(),
             "add its directory to PATH".to_owned(),
@@ -116,11 +116,12 @@ pub(super) fn commands(missing: &[Need], found: Found) -> Vec<String> {
     commands
 }
 
-/// The packages of the emulators that are missing, in Debian (0), Fedora (1) or Arch (2).
-fn emulators(missing: &[Need], system: usize) -> Vec<&'static str> {
+/// The packages of the programs that are missing, in Debian (0), Fedora (1), Arch (2) or Homebrew (3).
+fn programs(missing: &[Need], system: usize) -> Vec<&'static str> {
     let package = |need: &Need| match need {
         Need::Target(_) => None,
         Need::Emulator(qemu) => qemu.packages().get(system).copied(),
+        Need::Tool(tool) => tool.packages().get(system).copied(),
     };
     missing.iter().filter_map(package).collect()
 }
@@ -131,7 +132,7 @@ fn packages(missing: &[Need]) -> Vec<&'static str> {
     if !targets(missing).is_empty() {
         packages.extend(["rustc-web", "rust-web-src"]);
     }
-    packages.extend(emulators(missing, 0));
+    packages.extend(programs(missing, 0));
     packages
 }
 
@@ -140,13 +141,14 @@ fn targets(missing: &[Need]) -> Vec<String> {
         .iter()
         .filter_map(|need| match need {
             Need::Target(target) => Some(target.clone()),
-            Need::Emulator(_) => None,
+            Need::Emulator(_) | Need::Tool(_) => None,
         })
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::BuildTool;
     use super::*;
     use crate::qemu::Qemu;
 
@@ -198,6 +200,10 @@ mod tests {
     #[test]
     fn only_what_is_missing_is_installed() {
         let found = DEBIAN_ROOT;
+        assert_eq!(
+            next(&[Need::Tool(BuildTool::LibClang)], found),
+            Action::Apt(vec!["libclang-dev"])
+        );
         assert_eq!(
             next(&[Need::Emulator(Qemu::Arm)], found),
             Action::Apt(vec!["qemu-system-arm"])

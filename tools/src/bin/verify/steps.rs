@@ -7,7 +7,7 @@ use crate::sources;
 use crate::test_output::TestOutput;
 use std::path::{Path, PathBuf};
 use tailtune_tools::qemu::Qemu;
-use tailtune_tools::setup::{Mode, Need, setup};
+use tailtune_tools::setup::{BuildTool, Mode, Need, setup};
 use tailtune_tools::toolchain::Toolchain;
 
 /// The steps, in order. Cheap ones come first; the firmware is built before the tests that run it.
@@ -19,6 +19,7 @@ pub const NAMES: &[&str] = &[
     "docs",
     "host tests",
     "trainer",
+    "emulated chips",
     "oldest Rust",
     "firmware",
     "tests on the emulated board",
@@ -27,6 +28,9 @@ pub const NAMES: &[&str] = &[
 
 /// The trainer's package.
 const TRAINER: &str = "tools/train";
+
+/// The emulated chips' package.
+const CHIPS: &str = "tools/vboard";
 
 /// What the steps work on and hand to each other.
 pub struct Context {
@@ -53,7 +57,8 @@ impl Context {
         match name {
             "host tests" => self.host_tests(),
             "tests on the emulated board" => self.emulated_tests(),
-            "trainer" => self.trainer(),
+            "trainer" => self.apart(TRAINER),
+            "emulated chips" => self.apart(CHIPS),
             "setup" => Outcome::from_result(self.setup()),
             "fmt" => Outcome::from_result(self.fmt()),
             "sources" => Outcome::from_result(
@@ -70,6 +75,7 @@ impl Context {
 
     fn setup(&self) -> Result<String, String> {
         let mut needs = Need::demo();
+        needs.extend(BuildTool::ALL.map(Need::Tool));
         for board in &self.boards {
             let mut board_needs = vec![Need::target(&board.target)];
             if board.name.starts_with("qemu-") {
@@ -96,6 +102,7 @@ impl Context {
         check(&self.root.join("tests/fuzz"))?;
         check(&self.root.join("tests/peers/embedded-nn"))?;
         check(&self.root.join(TRAINER))?;
+        check(&self.root.join(CHIPS))?;
         Ok(String::new())
     }
 
@@ -148,10 +155,10 @@ impl Context {
         outcome
     }
 
-    /// Lints, documents and tests the trainer, a workspace of its own, in the profile in which
-    /// `tailtune pretrain` builds it.
-    fn trainer(&self) -> Outcome {
-        let dir = self.root.join(TRAINER);
+    /// Lints, documents and tests a package that is a workspace of its own, in the profile in which it
+    /// is used.
+    fn apart(&self, package: &str) -> Outcome {
+        let dir = self.root.join(package);
         let lint = |args: &[&str]| {
             let mut command = cargo(&dir);
             command.args(args).env("RUSTDOCFLAGS", "-D warnings");
