@@ -10,6 +10,7 @@
 //! error      why a job was not done
 //! listen     sound → frames → encoder → answers (feature `audio`)
 //! bench      instructions of operators and layers (feature `bench`)
+//! device     all of it on a real board: regions, a job in flash, LED and button (feature `device`)
 //! ```
 //!
 //! A board lends it memory, flash and a [`Platform`]: where job bytes come from, where results go.
@@ -24,6 +25,8 @@ extern crate std;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod check;
+#[cfg(feature = "device")]
+pub mod device;
 mod error;
 pub mod job;
 #[cfg(feature = "audio")]

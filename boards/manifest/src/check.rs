@@ -1,6 +1,6 @@
 //! The regions against flash and RAM, and against each other.
 
-use crate::{Board, BoardError, BootKind, Flash, Region};
+use crate::{Board, BoardError, Flash, Region};
 
 struct Place<'p>(&'p str);
 
@@ -191,8 +191,12 @@ fn boot(place: &Place<'_>, board: &Board) -> Result<(), BoardError> {
         return Ok(());
     };
     let end = flash.address.saturating_add(boot.bytes);
-    // A second stage is part of the firmware.
-    if boot.kind == BootKind::SecondStage {
+    let code = &board.regions.code;
+    if boot.is_in_firmware() {
+        if boot.bytes >= code.bytes {
+            let found = boot.bytes.to_string();
+            return place.bad("boot.bytes", found, "less than the code region is expected");
+        }
         return Ok(());
     }
     for (name, region) in board.regions.named() {
@@ -205,7 +209,7 @@ fn boot(place: &Place<'_>, board: &Board) -> Result<(), BoardError> {
             );
         }
     }
-    if boot.header_bytes >= board.regions.code.bytes {
+    if boot.header_bytes >= code.bytes {
         let found = boot.header_bytes.to_string();
         return place.bad(
             "boot.header_bytes",

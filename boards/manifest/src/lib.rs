@@ -174,12 +174,23 @@ pub struct Boot {
     pub header_bytes: u32,
 }
 
+impl Boot {
+    /// Returns whether it is linked into the firmware, and needs no room of its own.
+    pub fn is_in_firmware(&self) -> bool {
+        matches!(self.kind, BootKind::SecondStage | BootKind::ImageDefinition)
+    }
+}
+
 /// Boot loaders that are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BootKind {
-    /// A second stage that the chip's ROM starts and that starts the code at once (RP2040).
+    /// A second stage that the chip's ROM starts and that starts the code at once (RP2040). It is part of
+    /// the firmware, at the start of the code region: the section `.boot2`.
     SecondStage,
+    /// A block that the chip's ROM looks for in the first 4 KiB and that says what the firmware is
+    /// (RP2350). It is part of the firmware, after the vectors: the section `.start_block`.
+    ImageDefinition,
     /// Takes UF2 files over USB.
     Uf2,
     /// <https://docs.mcuboot.com>.

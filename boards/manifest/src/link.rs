@@ -1,17 +1,32 @@
 //! memory.x from board.toml, and what a build script does with it.
 
-use crate::{Board, Region};
+use crate::{Board, BootKind, Region};
 use std::fmt::Write;
 use std::path::PathBuf;
+
+/// The block that an RP2350's ROM looks for, between vectors and code.
+const IMAGE_DEFINITION: &str = "\
+SECTIONS
+{
+    .start_block : ALIGN(4) { __start_block_addr = .; KEEP(*(.start_block)); KEEP(*(.boot_info)); } > FLASH
+} INSERT AFTER .vector_table;
+_stext = ADDR(.start_block) + SIZEOF(.start_block);
+";
 
 /// Returns the linker script: memories, the stack at the bottom of RAM, and a symbol for each end of
 /// what the firmware reads where it lies.
 pub fn memory_x(board: &Board) -> String {
     let code = &board.regions.code;
-    let header = board.boot.as_ref().map_or(0, |boot| boot.header_bytes);
+    let boot = board.boot.as_ref();
+    let is_boot = |kind| boot.is_some_and(|boot| boot.kind == kind);
+    let second_stage = boot.map_or(0, |boot| match boot.kind {
+        BootKind::SecondStage => boot.bytes,
+        _ => 0,
+    });
+    let header = boot.map_or(0, |boot| boot.header_bytes);
     let start = match &board.regions.vectors {
         Some(vectors) => vectors.address,
-        None => code.address + header,
+        None => code.address + second_stage + header,
     };
     let mut text = "MEMORY\n{\n".to_owned();
     let mut memory = |name: &str, start: u32, bytes: u32| {
@@ -21,6 +36,9 @@ pub fn memory_x(board: &Board) -> String {
             "    {name} : ORIGIN = {start:#010x}, LENGTH = {bytes:#x}"
         );
     };
+    if second_stage > 0 {
+        memory("BOOT2", code.address, second_stage);
+    }
     memory("FLASH", start, code.range().end - start);
     for (i, ram) in board.ram.iter().enumerate() {
         if i == 0 {
@@ -50,6 +68,9 @@ pub fn memory_x(board: &Board) -> String {
         if board.regions.vectors.is_some() {
             let _ = writeln!(text, "_stext = {:#010x};", code.address);
         }
+    }
+    if is_boot(BootKind::ImageDefinition) {
+        text += IMAGE_DEFINITION;
     }
     if let Some(ram) = board.ram.iter().skip(1).find(|ram| ram.arena) {
         let _ = writeln!(
@@ -111,4 +132,88 @@ pub fn build() -> Board {
     println!("cargo:rustc-link-arg-bins=--nmagic");
     println!("cargo:rustc-link-arg-bins=-Tlink.x");
     board
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RP: &str = r#"
+name = "rp"
+mcu = "RP"
+chip = "RP"
+core = "Cortex-M0+"
+target = "thumbv6m-none-eabi"
+clock_hz = 125_000_000
+stack_bytes = 0x2000
+
+[[flash]]
+name = "qspi"
+address = 0x10000000
+sectors = [{ count = 512, bytes = 0x1000 }]
+write_bytes = 1
+erase_stall_ms = 400
+
+[[ram]]
+name = "RAM"
+address = 0x20000000
+bytes = 0x40000
+
+[[ram]]
+name = "SCRATCH"
+address = 0x20040000
+bytes = 0x2000
+arena = true
+
+[regions]
+code = { address = 0x10000000, bytes = 0x40000 }
+model = { address = 0x10040000, bytes = 0x100000 }
+tails = [{ address = 0x10140000, bytes = 0x4000 }, { address = 0x10144000, bytes = 0x4000 }]
+
+[boot]
+kind = "second-stage"
+bytes = 0x100
+"#;
+
+    fn script(text: &str) -> String {
+        memory_x(&Board::parse("board.toml", text).unwrap())
+    }
+
+    #[test]
+    fn the_stack_lies_below_the_statics_and_offsets_count_from_the_flash() {
+        let text = script(RP);
+        for line in [
+            "    STACK : ORIGIN = 0x20000000, LENGTH = 0x2000\n",
+            "    RAM : ORIGIN = 0x20002000, LENGTH = 0x3e000\n",
+            "    SCRATCH : ORIGIN = 0x20040000, LENGTH = 0x2000\n",
+            "_stack_start = ORIGIN(STACK) + LENGTH(STACK);\n_stack_end = ORIGIN(STACK);\n",
+            "__tail1_start = 0x10144000;\n__tail1_offset = 0x00144000;\n__tail1_bytes = 0x4000;\n",
+            "__job_start = 0x00000000;\n__job_offset = 0x00000000;\n__job_bytes = 0x0;\n",
+            "*(.arena .arena.*); } > SCRATCH\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
+
+    #[test]
+    fn a_second_stage_lies_before_the_vectors_and_an_image_definition_after_them() {
+        let text = script(RP);
+        let boot = "BOOT2 : ORIGIN = 0x10000000, LENGTH = 0x100\n    FLASH : ORIGIN = 0x10000100, LENGTH = 0x3ff00\n";
+        assert!(text.contains(boot), "{text}");
+        assert!(!text.contains(".start_block"), "{text}");
+
+        let rp2350 = RP.replace("second-stage", "image-definition");
+        let text = script(&rp2350.replace("bytes = 0x100\n", "bytes = 0\n"));
+        let flash = "    FLASH : ORIGIN = 0x10000000, LENGTH = 0x40000\n";
+        assert!(text.contains(flash) && !text.contains("BOOT2"), "{text}");
+        assert!(text.contains("KEEP(*(.start_block))"), "{text}");
+    }
+
+    #[test]
+    fn a_second_stage_larger_than_the_code_region_is_refused() {
+        let text = RP.replace("bytes = 0x100\n", "bytes = 0x40000\n");
+        let found = Board::parse("board.toml", &text).unwrap_err().to_string();
+        let expected = "boot.bytes = 262144; less than the code region is expected";
+        assert!(found.contains(expected), "{found}");
+    }
 }
