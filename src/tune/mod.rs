@@ -51,7 +51,7 @@ pub mod tail;
 mod tuner;
 mod vector;
 
-pub use block::{BlockBuffers, LastBlock, Lora, NormBias};
+pub use block::{BlockBuffers, LastBlock, LastBlockMaster, Lora, NormBias};
 pub use error::{Buffer, ScheduleField, TuneError};
 pub use fit::{Fit, Report, Score, evaluate};
 pub use guard::Verdict;

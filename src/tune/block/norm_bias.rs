@@ -5,15 +5,16 @@
 //! or two moments, and the scratch, `4 · scratch_len`. KWT-1, with momentum: 9.0 and 9.9 KiB.
 //! Multiply-accumulates of a step: about `2 · (8·d² + 4·d·d_ff + 6·heads·seq_len·d)`.
 
-use super::affine::{Affine, Places, affine_len, is_affine, merge, reset};
+use super::affine::{Affine, Places, affine_len, merge, reset};
+use super::choose::{Projections, chosen};
 use super::flat::Flat;
 use super::method::{BlockBuffers, BlockMethod, BlockOptions, Part};
 use super::product::Weights;
 use super::view::{BlockView, Projection};
-use crate::image::{Image, TensorSpec, copy_patch, patch_bytes};
+use crate::image::{Image, copy_patch, patch_bytes};
 use crate::kernels::Linear;
 use crate::tune::softmax::Softmax;
-use crate::tune::{Method, MethodId, Schedule, TailError, TuneError};
+use crate::tune::{Method, MethodId, TailError, TuneError};
 
 /// The image's weights, as they are.
 #[derive(Debug, Clone, Copy)]
@@ -66,10 +67,6 @@ impl<'m> NormBias<'m> {
     }
 }
 
-fn chosen<'c>(image: &'c Image<'_>, view: &'c BlockView<'_>) -> impl Fn(&TensorSpec) -> bool + 'c {
-    |spec| is_affine(view, spec.kind, spec.layer) || image.is_patched(spec.kind, spec.layer)
-}
-
 impl<'m> Part<'m> for NormBiasPart<'m> {
     type Weights = ImageWeights<'m>;
     const ID: MethodId = MethodId::NormBias;
@@ -82,20 +79,12 @@ impl<'m> Part<'m> for NormBiasPart<'m> {
         (&mut self.weights, self.flat.values, self.flat.gradient)
     }
 
-    fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
-        self.flat.begin_epoch(schedule, epoch)
+    fn flat(&self) -> &Flat<'m> {
+        &self.flat
     }
 
-    fn sample_done(&mut self) {
-        self.flat.sample_done();
-    }
-
-    fn end_epoch(&mut self) {
-        self.flat.flush();
-    }
-
-    fn is_finite(&self) -> bool {
-        self.flat.is_finite()
+    fn flat_mut(&mut self) -> &mut Flat<'m> {
+        &mut self.flat
     }
 
     fn restore(&mut self, _image: &Image<'m>) {
@@ -103,7 +92,7 @@ impl<'m> Part<'m> for NormBiasPart<'m> {
     }
 
     fn patch_bytes(&self, image: &Image<'m>, view: &BlockView<'m>) -> usize {
-        patch_bytes(image, chosen(image, view))
+        patch_bytes(image, chosen(image, view, Projections::NONE, true))
     }
 
     fn write_patch(
@@ -112,7 +101,8 @@ impl<'m> Part<'m> for NormBiasPart<'m> {
         view: &BlockView<'m>,
         out: &mut [u8],
     ) -> Result<(), TailError> {
-        copy_patch(image, chosen(image, view), out).map_err(|_| TailError::Block)?;
+        copy_patch(image, chosen(image, view, Projections::NONE, true), out)
+            .map_err(|_| TailError::Block)?;
         let affine = Affine {
             places: self.places,
             values: self.flat.values,
