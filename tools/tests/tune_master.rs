@@ -16,7 +16,7 @@ use tailtune_tools::int8::Int8Model;
 
 use TensorKind::*;
 
-/// Weights, epilogue, and what their input's grid is written beside, in the copy's order.
+/// Weights and epilogues, in the copy's order.
 const PROJECTIONS: [(TensorKind, TensorKind); 6] = [
     (Query, QueryEpilogue),
     (Key, KeyEpilogue),
@@ -25,6 +25,12 @@ const PROJECTIONS: [(TensorKind, TensorKind); 6] = [
     (Ff1, Ff1Epilogue),
     (Ff2, Ff2Epilogue),
 ];
+
+/// Steps at which no shape diverges.
+const GENTLE: BlockOptions = BlockOptions {
+    rate: 0.2,
+    rounding: Rounding::Grid,
+};
 
 struct Case {
     config: ModelConfig,
@@ -114,14 +120,14 @@ fn learn<M: Method>(method: &mut M, case: &Case, schedule: &Schedule) -> (f32, f
 #[test]
 fn int8_weights_are_the_copy_rounded() {
     for case in cases() {
-        for (velocity, batch, momentum) in [
-            (false, 1, 0.0),
-            (false, 1, 0.9),
-            (true, 1, 0.9),
-            (true, 5, 0.5),
+        for (velocity, batch, momentum, learning_rate) in [
+            (false, 1, 0.0, 0.02),
+            (false, 1, 0.5, 0.02),
+            (true, 1, 0.5, 0.02),
+            (true, 5, 0.5, 0.1),
         ] {
             let what = format!("batch {batch}, momentum {momentum}, {:?}", case.config);
-            let mut method = case.master(velocity, options(Rounding::Grid));
+            let mut method = case.master(velocity, GENTLE);
             let start = Tail::parse(emit(&method)).unwrap().block();
             let before = case.weights(start);
             let copied = |method: &LastBlockMaster<'_>| method.weights().0.to_vec();
@@ -132,10 +138,10 @@ fn int8_weights_are_the_copy_rounded() {
                     .all(|(u, &q)| *u == f32::from(q))
             );
             let schedule = Schedule {
-                epochs: 12,
+                epochs: 30,
                 batch,
                 momentum,
-                learning_rate: 0.02,
+                learning_rate,
                 ..Schedule::default()
             };
             let (first, last) = learn(&mut method, &case, &schedule);
@@ -256,13 +262,8 @@ fn the_first_step_is_that_of_training_in_place() {
                 size += f64::from(steps[i]).powi(2);
             }
             let share = (off / size).sqrt();
-            println!(
-                "{config:?} {:?}: {share}, step {}",
-                PROJECTIONS[projection].0,
-                (size / (rows * columns) as f64).sqrt()
-            );
             assert!(
-                share < 0.1,
+                share < 0.02,
                 "{config:?}, {:?}: {share}",
                 PROJECTIONS[projection].0
             );
@@ -271,19 +272,30 @@ fn the_first_step_is_that_of_training_in_place() {
     }
 }
 
-/// Samples with labels of `label`.
-struct Labelled<'c, F> {
+/// Samples, and the labels they go by.
+struct Labelled<'c, L> {
     case: &'c Case,
-    label: F,
+    label: L,
 }
 
-impl<F: Fn(usize) -> u16> Samples for Labelled<'_, F> {
+/// Whether a sample is the second or fourth of its class; it is the one before it once more.
+fn is_second(index: usize) -> bool {
+    (index / CLASSES) % 2 == 1
+}
+
+fn right(index: usize) -> u16 {
+    (index % CLASSES) as u16
+}
+
+impl<L: Fn(usize) -> u16> Samples for Labelled<'_, L> {
     fn len(&self) -> usize {
         self.case.samples.len()
     }
 
     fn get(&mut self, index: usize) -> Option<(Features<'_>, u16)> {
-        (index < self.len()).then(|| (self.case.features(index), (self.label)(index)))
+        let label = (self.label)(index);
+        let seen = index - if is_second(index) { CLASSES } else { 0 };
+        (index < self.len()).then(|| (self.case.features(seen), label))
     }
 }
 
@@ -291,44 +303,38 @@ impl<F: Fn(usize) -> u16> Samples for Labelled<'_, F> {
 #[test]
 fn a_worse_tune_is_rolled_back() {
     for case in cases() {
-        let mut method = case.master(true, options(Rounding::Grid));
+        let mut method = case.master(true, GENTLE);
         let start = (emit(&method), method.weights().0.to_vec());
-        let right = Schedule {
-            epochs: 60,
-            learning_rate: 0.03,
+        let schedule = Schedule {
+            epochs: 100,
+            learning_rate: 0.02,
+            momentum: 0.5,
+            hold_back: 2,
             ..Schedule::default()
         };
-        // The held back (every second of a class) say class 0; all others are told to be class 1.
-        let held = |i: usize| (i / CLASSES) % 2 == 1;
-        let mut samples = Labelled {
-            case: &case,
-            label: |i: usize| (i % CLASSES) as u16,
+        let mut fit = |label: &dyn Fn(usize) -> u16| {
+            let case = &case;
+            let mut samples = Labelled { case, label };
+            let fit = Fit::new(&mut method, &mut samples, &schedule).unwrap();
+            let report = fit.finish().unwrap();
+            let (copy, velocity) = method.weights();
+            let held = (copy.to_vec(), velocity.to_vec());
+            (report.guard.unwrap(), emit(&method), held)
         };
-        Fit::new(&mut method, &mut samples, &right)
-            .unwrap()
-            .finish()
-            .unwrap();
-        assert_ne!(emit(&method), start.0, "nothing was learned");
-        let mut samples = Labelled {
-            case: &case,
-            label: |i: usize| {
-                let by = usize::from(!held(i));
-                ((i + by) % CLASSES) as u16
-            },
+        let (verdict, tail, (copy, _)) = fit(&right);
+        assert!(verdict.kept(), "{:?}: {verdict:?}", case.config);
+        assert_ne!(tail, start.0, "nothing was learned");
+        assert_ne!(copy, start.1);
+        // What is learned from then on says something else.
+        let wrong = |index| match is_second(index) {
+            true => right(index),
+            false => right(index + 1),
         };
-        let wrong = Schedule {
-            hold_back: 2,
-            ..right
-        };
-        let report = Fit::new(&mut method, &mut samples, &wrong)
-            .unwrap()
-            .finish()
-            .unwrap();
-        let verdict = report.guard.unwrap();
-        assert!(report.rolled_back(), "{:?}: {verdict:?}", case.config);
-        assert_eq!(emit(&method), start.0);
-        assert_eq!(method.weights().0, start.1);
-        assert!(method.weights().1.iter().all(|v| *v == 0.0));
+        let (verdict, tail, (copy, velocity)) = fit(&wrong);
+        assert!(!verdict.kept(), "{:?}: {verdict:?}", case.config);
+        assert_eq!(tail, start.0);
+        assert_eq!(copy, start.1);
+        assert!(velocity.iter().all(|v| *v == 0.0));
     }
 }
 
@@ -344,7 +350,7 @@ fn a_fit_that_diverges_leaves_what_was_there() {
             };
             let mut samples = Labelled {
                 case: &case,
-                label: |i: usize| (i % CLASSES) as u16,
+                label: right,
             };
             let fit = Fit::new(&mut method, &mut samples, &schedule).unwrap();
             let error = fit.finish().unwrap_err();

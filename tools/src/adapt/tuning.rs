@@ -8,13 +8,13 @@ use tailtune::image::Image;
 use tailtune::model::latent::latent_bytes;
 use tailtune::model::{Encoder, Features, Head, arena_bytes};
 use tailtune::tune::block::{
-    BlockBuffers, BlockOptions, FlatBuffers, LoraOptions, MergeReport, affine_len, block_bytes,
-    lora_len, scratch_len,
+    BlockBuffers, BlockOptions, FlatBuffers, LoraOptions, MasterBuffers, MergeReport, affine_len,
+    block_bytes, lora_len, master_len, scratch_len,
 };
 use tailtune::tune::{
-    AdamState, ClassName, Fit, FromScratch, HeadBuffers, HeadOrigin, LastBlock, LinearHead, Lora,
-    Math, Method, MethodId, Ncm, NcmBuffers, NormBias, Report, Ridge, RidgeBuffers, RidgeOptions,
-    Samples, Schedule, Softmax, SoftmaxBuffers, Tail, Velocity, argmax,
+    AdamState, ClassName, Fit, FromScratch, HeadBuffers, HeadOrigin, LastBlock, LastBlockMaster,
+    LinearHead, Lora, Math, Method, MethodId, Ncm, NcmBuffers, NormBias, Report, Ridge,
+    RidgeBuffers, RidgeOptions, Samples, Schedule, Softmax, SoftmaxBuffers, Tail, Velocity, argmax,
 };
 use zerocopy::IntoBytes;
 
@@ -31,6 +31,20 @@ pub struct Plan {
     pub lora: LoraOptions,
     /// Of `norm-bias` and `last-block`.
     pub block: BlockOptions,
+    /// Of `last-block`.
+    pub weights: BlockWeights,
+}
+
+/// Where `last-block` trains its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum BlockWeights {
+    /// In int8, where they lie
+    #[default]
+    InPlace,
+    /// In an f32 copy, 4 bytes a weight more
+    Copy,
+    /// In an f32 copy with momentum, 8 bytes a weight more
+    CopyMomentum,
 }
 
 impl Plan {
@@ -51,6 +65,7 @@ impl Plan {
                 ..LoraOptions::default()
             },
             block,
+            weights: BlockWeights::default(),
         }
     }
 }
@@ -246,8 +261,23 @@ pub fn tune(
                 }
                 MethodId::LastBlock => {
                     let mut block = AlignedBytes::new(&vec![0; block_bytes(&image)]);
-                    let mut method = LastBlock::new(&image, head, &mut block, buffers, plan.block)?;
-                    run(&mut method, &mut samples, plan)?
+                    if plan.weights == BlockWeights::InPlace {
+                        let mut method =
+                            LastBlock::new(&image, head, &mut block, buffers, plan.block)?;
+                        run(&mut method, &mut samples, plan)?
+                    } else {
+                        let moves = plan.weights == BlockWeights::CopyMomentum;
+                        let mut copy = f(master_len(&config));
+                        let mut velocity = f(if moves { master_len(&config) } else { 0 });
+                        let copy = MasterBuffers {
+                            weights: &mut copy,
+                            velocity: &mut velocity,
+                        };
+                        let mut method = LastBlockMaster::new(
+                            &image, head, &mut block, copy, buffers, plan.block,
+                        )?;
+                        run(&mut method, &mut samples, plan)?
+                    }
                 }
                 _ => run(&mut head, &mut samples, plan)?,
             }

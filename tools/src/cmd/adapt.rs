@@ -4,7 +4,7 @@ use super::source::{self, Reader, Silence};
 use super::study::StudyArgs;
 use super::terminal::{percent, print, print_json, progress};
 use super::{CommandError, wrong_call};
-use crate::adapt::tuning::{Plan, latent_len};
+use crate::adapt::tuning::{BlockWeights, Plan, latent_len};
 use crate::adapt::{Adapted, Sample, adapt};
 use crate::board::{self, Board};
 use crate::data::Dataset;
@@ -36,6 +36,9 @@ pub struct Adapt {
     /// How to tune
     #[arg(long, value_enum, default_value = "softmax")]
     method: MethodName,
+    /// With --method last-block: where the block's weights are trained
+    #[arg(long, value_enum, default_value = "in-place")]
+    weights: BlockWeights,
     /// Learn from this many samples a class, drawn by the seed; without it, from all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     shots: Option<u32>,
@@ -127,6 +130,12 @@ impl Adapt {
                 method.name()
             )));
         }
+        if self.weights != BlockWeights::InPlace && method != MethodId::LastBlock {
+            return Err(wrong_call(format!(
+                "--weights is of --method last-block, and the method is {}: leave one of the two out",
+                method.name()
+            )));
+        }
         let int8 = Int8Model::read(&self.image)?;
         let (train, test) = self.split(&int8)?;
         eprintln!(
@@ -146,6 +155,7 @@ impl Adapt {
                 let (train, test) = (run(&train)?, run(&test)?);
                 let mut plan = Plan::new(method);
                 plan.schedule = schedule;
+                plan.weights = self.weights;
                 adapt(&int8, &train, &test, &plan)?
             }
             Some(board) => super::on_board::adapt(board, &int8, &train, &test, &schedule)?,
