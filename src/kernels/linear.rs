@@ -32,17 +32,24 @@ pub struct Linear<'a> {
     pub zero_point: i32,
 }
 
+/// Returns where the weights of one of `channels` channels lie: the index of the first, and the step to the
+/// next.
+pub const fn channel_place(channel: usize, channels: usize, in_features: usize) -> (usize, usize) {
+    let pair = channel & !1;
+    // The last of an odd number of channels stands alone.
+    match pair + 1 < channels {
+        true => (pair * in_features + (channel & 1), 2),
+        false => (channel * in_features, 1),
+    }
+}
+
 impl Linear<'_> {
     /// Returns one weight; 0 where there is none.
     pub fn weight(&self, channel: usize, column: usize) -> i8 {
-        let (k, pair) = (self.in_features, channel & !1);
-        // The last of an odd number of channels stands alone.
-        let index = match pair + 1 < self.epilogue.len() {
-            true => pair * k + 2 * column + (channel & 1),
-            false => channel * k + column,
-        };
-        let there = column < k && channel < self.epilogue.len();
-        let weight = self.weight.get(index).copied();
+        let (k, n) = (self.in_features, self.epilogue.len());
+        let (start, stride) = channel_place(channel, n, k);
+        let there = column < k && channel < n;
+        let weight = self.weight.get(start + stride * column).copied();
         weight.filter(|_| there).unwrap_or(0)
     }
 

@@ -37,7 +37,9 @@ use thumb as isa;
 
 pub use attention::{AttentionScale, Context, HeadLayout, attend, linear_keys, linear_values};
 pub use layer_norm::{Norm, layer_norm_i16, layer_norm_panel};
-pub use linear::{Linear, linear_add_i16, linear_i8, linear_i16, linear_panel, linear_row_i16};
+pub use linear::{
+    Linear, channel_place, linear_add_i16, linear_i8, linear_i16, linear_panel, linear_row_i16,
+};
 pub use panel::{Panel, ROWS};
 pub use requantize::{Requantize, mean_rows, requantize_panel, requantize_row};
 pub use rsqrt::inverse_sqrt;

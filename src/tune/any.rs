@@ -1,12 +1,16 @@
 //! A method that is chosen at run time, over one piece of memory.
 
-use super::block::{BlockBuffers, MergeReport, affine_len, block_bytes, lora_len, scratch_len};
+use super::block::{
+    BlockBuffers, MasterBuffers, MergeReport, affine_len, block_bytes, lora_len, master_len,
+    scratch_len,
+};
 use super::ridge::{factor_len, feature_len};
 use super::{
-    ClassName, HeadOrigin, LastBlock, LinearHead, Lora, Math, Method, MethodId, Ncm, NormBias,
-    Recipe, Ridge, Schedule, Softmax, TailError, TuneError, Workspace,
+    BlockWeights, ClassName, HeadOrigin, LastBlock, LastBlockMaster, LinearHead, Lora, Math,
+    Method, MethodId, Ncm, NormBias, Recipe, Ridge, Schedule, Softmax, TailError, TuneError,
+    Workspace,
 };
-use crate::image::Image;
+use crate::image::{Image, ModelConfig};
 use crate::model::Features;
 
 /// Any of the methods.
@@ -29,6 +33,8 @@ pub enum AnyMethod<'m> {
     Lora(Lora<'m>),
     /// See [`block::in_place`](super::block::in_place).
     LastBlock(LastBlock<'m>),
+    /// See [`block::master`](super::block::master).
+    LastBlockMaster(LastBlockMaster<'m>),
 }
 
 /// Where a tune starts, and goes back to.
@@ -86,7 +92,18 @@ impl<'m> AnyMethod<'m> {
             MethodId::Lora => Lora::new(image, softmax, buffers, recipe.lora).map(Self::Lora),
             _ => {
                 let block = work.bytes(block_bytes(image))?;
-                LastBlock::new(image, softmax, block, buffers, recipe.block).map(Self::LastBlock)
+                let options = recipe.block;
+                let [weights, velocity] = copies(recipe, config);
+                if weights == 0 {
+                    return LastBlock::new(image, softmax, block, buffers, options)
+                        .map(Self::LastBlock);
+                }
+                let copy = MasterBuffers {
+                    weights: work.take(weights)?,
+                    velocity: work.take(velocity)?,
+                };
+                LastBlockMaster::new(image, softmax, block, copy, buffers, options)
+                    .map(Self::LastBlockMaster)
             }
         }
     }
@@ -111,7 +128,10 @@ impl<'m> AnyMethod<'m> {
         let flat = parameters * (2 + schedule.flat_moments());
         let block = match recipe.method {
             // Up to 3 more, so that it starts at a multiple of 16.
-            MethodId::LastBlock => block_bytes(start.image).div_ceil(4) + 3,
+            MethodId::LastBlock => {
+                let [weights, velocity] = copies(recipe, config);
+                block_bytes(start.image).div_ceil(4) + 3 + weights + velocity
+            }
             _ => 0,
         };
         softmax + scratch_len(config) + flat + block
@@ -129,6 +149,7 @@ impl<'m> AnyMethod<'m> {
             Self::NormBias(method) => method.head_mut().add_class(name),
             Self::Lora(method) => method.head_mut().add_class(name),
             Self::LastBlock(method) => method.head_mut().add_class(name),
+            Self::LastBlockMaster(method) => method.head_mut().add_class(name),
         }
     }
 
@@ -144,6 +165,7 @@ impl<'m> AnyMethod<'m> {
     pub fn tail_buffer_len(&self) -> usize {
         match self {
             Self::LastBlock(method) => method.behind_block_len(),
+            Self::LastBlockMaster(method) => method.behind_block_len(),
             _ => self.tail_bytes(),
         }
     }
@@ -159,11 +181,14 @@ impl<'m> AnyMethod<'m> {
         before: &'b mut [u8; 16],
         buffer: &'b mut [u8],
     ) -> Result<[&'b [u8]; 3], TailError> {
-        if let Self::LastBlock(method) = self {
-            return method.tail_parts(before, buffer);
+        match self {
+            Self::LastBlock(method) => method.tail_parts(before, buffer),
+            Self::LastBlockMaster(method) => method.tail_parts(before, buffer),
+            _ => {
+                let len = self.emit_tail(buffer)?;
+                Ok([&[], &[], buffer.get(..len).unwrap_or_default()])
+            }
         }
-        let len = self.emit_tail(buffer)?;
-        Ok([&[], &[], buffer.get(..len).unwrap_or_default()])
     }
 
     fn inner(&self) -> &dyn Method {
@@ -174,6 +199,7 @@ impl<'m> AnyMethod<'m> {
             Self::NormBias(method) => method,
             Self::Lora(method) => method,
             Self::LastBlock(method) => method,
+            Self::LastBlockMaster(method) => method,
         }
     }
 
@@ -185,7 +211,18 @@ impl<'m> AnyMethod<'m> {
             Self::NormBias(method) => method,
             Self::Lora(method) => method,
             Self::LastBlock(method) => method,
+            Self::LastBlockMaster(method) => method,
         }
+    }
+}
+
+/// Returns how long the f32 copy of the block's weights is, and its velocities.
+fn copies(recipe: &Recipe, config: &ModelConfig) -> [usize; 2] {
+    let len = master_len(config);
+    match recipe.weights {
+        BlockWeights::InPlace => [0, 0],
+        BlockWeights::Copy => [len, 0],
+        BlockWeights::CopyMomentum => [len, len],
     }
 }
 

@@ -59,7 +59,7 @@ mod vector;
 mod workspace;
 
 pub use any::{AnyMethod, Start};
-pub use block::{BlockBuffers, LastBlock, Lora, NormBias};
+pub use block::{BlockBuffers, LastBlock, LastBlockMaster, Lora, NormBias};
 pub use error::{Buffer, ScheduleField, TuneError};
 pub use fit::{Fit, Report, Score, evaluate};
 pub use guard::Verdict;
@@ -73,7 +73,7 @@ pub use method::{Method, MethodId};
 pub use ncm::{Ncm, NcmBuffers, Nearest};
 pub use origin::{FromScratch, HeadOrigin, OriginFn};
 pub use plan::{ReplayPlace, TunePlan, TuneSetup};
-pub use recipe::Recipe;
+pub use recipe::{BlockWeights, Recipe};
 pub use reject::Rejection;
 pub use replay::{
     FlashBuffers, FlashOffer, FlashReplay, Offer, Replay, ReplayError, ReplayMemory, Samples,

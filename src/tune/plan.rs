@@ -11,7 +11,7 @@
 //! Every number comes from the function that the method's `new` asks for its buffers: a plan's bytes are
 //! taken, and one element less is refused. Nothing allocates or panics.
 
-use super::block::in_place::planned_block_bytes;
+use super::block::last::planned_block_bytes;
 use super::block::lora::planned_patch_bytes as lora_patch_bytes;
 use super::block::norm_bias::planned_patch_bytes as affine_patch_bytes;
 use super::block::{LoraOptions, MAX_RANK, affine_len, lora_len, scratch_len};

@@ -3,6 +3,19 @@
 use super::block::{BlockOptions, LoraOptions};
 use super::{MethodId, RidgeOptions, Schedule};
 
+/// Where `last-block` trains its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum BlockWeights {
+    /// In int8, where they lie: see [`in_place`](super::block::in_place).
+    #[default]
+    InPlace,
+    /// In an f32 copy, 4 bytes a weight more: see [`master`](super::block::master).
+    Copy,
+    /// In an f32 copy with momentum, 8 bytes a weight more.
+    CopyMomentum,
+}
+
 /// A method and its numbers; those of other methods are not looked at.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -17,6 +30,8 @@ pub struct Recipe {
     pub lora: LoraOptions,
     /// Of `norm-bias` and `last-block`.
     pub block: BlockOptions,
+    /// Of `last-block`.
+    pub weights: BlockWeights,
 }
 
 impl Recipe {
@@ -34,6 +49,7 @@ impl Recipe {
             ridge: RidgeOptions::default(),
             lora: LoraOptions::default(),
             block: BlockOptions::default(),
+            weights: BlockWeights::default(),
         }
     }
 }

@@ -3,7 +3,8 @@
 use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
 use tailtune::model::Head;
 use tailtune::tune::{
-    AnyMethod, Buffer, ClassName, Method, MethodId, Optimizer, Recipe, Start, TuneError, Workspace,
+    AnyMethod, BlockWeights, Buffer, ClassName, Method, MethodId, Optimizer, Recipe, Start,
+    TuneError, Workspace,
 };
 use tailtune_tools::int8::Int8Model;
 use tailtune_tools::synthetic;
@@ -39,6 +40,8 @@ fn recipes() -> Vec<Recipe> {
         plain.schedule.momentum = 0.0;
         adam.schedule.optimizer = Optimizer::Adam;
         adam.lora.rank = 7;
+        plain.weights = BlockWeights::Copy;
+        adam.weights = BlockWeights::CopyMomentum;
         [plain, momentum, adam]
     };
     MethodId::ALL.into_iter().flat_map(of).collect()

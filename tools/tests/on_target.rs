@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
 use tailtune::model::arena_bytes;
 use tailtune::tune::block::Projections;
-use tailtune::tune::{MethodId, Optimizer, Recipe, Schedule, Tail};
+use tailtune::tune::{BlockWeights, MethodId, Optimizer, Recipe, Schedule, Tail};
 use tailtune_app::job::Kind;
 use tailtune_app::outcome::Outcome;
 use tailtune_tools::adapt::{Sample, adapt};
@@ -265,9 +265,10 @@ fn every_method_is_the_hosts_and_survives_a_reset() {
                 hold_back: 5,
                 ..recipe.schedule
             };
-            if method != MethodId::LastBlock {
-                recipe.schedule.optimizer = Optimizer::Adam;
-                recipe.schedule.batch = 3;
+            recipe.schedule.batch = 3;
+            match method {
+                MethodId::LastBlock => recipe.weights = BlockWeights::CopyMomentum,
+                _ => recipe.schedule.optimizer = Optimizer::Adam,
             }
         }
         let dir = tempfile::tempdir().unwrap();

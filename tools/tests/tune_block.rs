@@ -1,173 +1,18 @@
 //! Tuning below the pooled feature, on blocks of many shapes: latents, gradients, tails.
 
-use tailtune::image::{
-    Activation, Image, InputKind, ModelConfig, NO_LAYER, NormOrder, Pooling, TensorKind,
-    patch_range, patch_tensor_mut,
-};
-use tailtune::model::latent::latent_bytes;
-use tailtune::model::{Encoder, Features, Head, Input, arena_bytes};
+mod blocks;
+
+use blocks::*;
+use tailtune::image::{Image, NO_LAYER, TensorKind, patch_range, patch_tensor_mut};
+use tailtune::model::{Encoder, Features, arena_bytes};
 use tailtune::tune::block::{
-    BlockBuffers, BlockOptions, FlatBuffers, LoraOptions, Projections, Rounding, affine_len,
-    block_bytes, lora_len, scratch_len,
+    BlockOptions, LoraOptions, MasterBuffers, Projections, Rounding, affine_len, block_bytes,
+    lora_len, master_len,
 };
 use tailtune::tune::{
-    FromScratch, HeadBuffers, LastBlock, LinearHead, Lora, Math, Method, MethodId, NormBias,
-    Schedule, Softmax, SoftmaxBuffers, Tail, Velocity,
+    LastBlock, LastBlockMaster, Lora, Method, MethodId, NormBias, Schedule, Tail,
 };
-use tailtune_tools::image_writer::AlignedBytes;
-use tailtune_tools::int8::{Int8Input, Int8Model};
-use tailtune_tools::synthetic::{self, Random};
-
-const CLASSES: usize = 3;
-
-fn config(shape: (u16, u16, u16, u16), post: bool, relu: bool, final_norm: bool) -> ModelConfig {
-    let (seq_len, d_model, n_heads, d_ff) = shape;
-    ModelConfig {
-        n_layers: 2,
-        d_model,
-        n_heads,
-        d_ff,
-        seq_len,
-        n_classes: 4,
-        input: InputKind::Frames {
-            n_frames: seq_len - 1,
-            n_features: 6,
-        },
-        norm: if post {
-            NormOrder::Post
-        } else {
-            NormOrder::Pre
-        },
-        activation: if relu {
-            Activation::Relu
-        } else {
-            Activation::Gelu
-        },
-        pooling: Pooling::ClassToken,
-        class_token: true,
-        embed_norm: false,
-        final_norm,
-    }
-}
-
-/// Heads of odd width, odd widths, one token beside the class token.
-fn configs() -> Vec<ModelConfig> {
-    vec![
-        config((7, 16, 2, 24), false, false, true),
-        config((9, 12, 3, 17), true, false, false),
-        config((6, 9, 3, 10), false, true, false),
-        config((5, 8, 1, 16), true, true, false),
-        config((2, 10, 2, 7), false, false, true),
-    ]
-}
-
-fn model(config: &ModelConfig, seed: u64) -> Int8Model {
-    let float = synthetic::model(config, seed);
-    let quantized = synthetic::quantized(&float, 40, seed + 1).unwrap();
-    Int8Model::new(quantized.writer.finish().unwrap()).unwrap()
-}
-
-/// Latents of random inputs, and what the integer runtime makes of those.
-fn latents(int8: &Int8Model, n: usize, seed: u64) -> Vec<(Vec<i8>, Vec<i8>)> {
-    let r = &mut Random::new(seed);
-    let config = int8.config();
-    let image = int8.image();
-    let inputs: Vec<_> = (0..n)
-        .map(|i| {
-            let len = config.max_input_len()
-                - if i % 3 == 2 {
-                    (i / 3) % config.max_input_len()
-                } else {
-                    0
-                };
-            synthetic::input(&config, len, r)
-        })
-        .collect();
-    let inputs = int8.prepare(&inputs).unwrap();
-    let mut arena = vec![0u64; arena_bytes(&config).div_ceil(8)];
-    let arena = zerocopy::IntoBytes::as_mut_bytes(arena.as_mut_slice());
-    let mut encoder = Encoder::new(&image, arena).unwrap();
-    inputs
-        .iter()
-        .map(|input| {
-            let Int8Input::Frames(frames) = input else {
-                panic!()
-            };
-            let mut latent = vec![0; latent_bytes(&config)];
-            encoder.latent(Input::Frames(frames), &mut latent).unwrap();
-            let whole = encoder
-                .forward(Input::Frames(frames))
-                .unwrap()
-                .values
-                .to_vec();
-            let of_latent = encoder.forward_latent(&latent).unwrap().values.to_vec();
-            assert_eq!(whole, of_latent, "the runtime over a latent");
-            (latent, whole)
-        })
-        .collect()
-}
-
-fn grid(image: &Image<'_>) -> (f32, i8) {
-    let mut arena = vec![0u64; arena_bytes(image.config()).div_ceil(8)];
-    let arena = zerocopy::IntoBytes::as_mut_bytes(arena.as_mut_slice());
-    let mut encoder = Encoder::new(image, arena).unwrap();
-    let (_, n) = image.config().input.frames().unwrap();
-    let mut latent = vec![0; latent_bytes(image.config())];
-    let features = encoder
-        .latent(Input::Frames(&vec![0; n]), &mut latent)
-        .unwrap();
-    (features.scale, features.zero_point)
-}
-
-/// All memory of a method, leaked: a test's.
-fn leak<T: Clone>(value: T, len: usize) -> &'static mut [T] {
-    vec![value; len].leak()
-}
-
-fn head(d: usize) -> Softmax<'static> {
-    let origin: &'static FromScratch = Box::leak(Box::new(FromScratch { d_model: d }));
-    let names = (0..CLASSES)
-        .map(|_| tailtune::tune::ClassName::EMPTY)
-        .collect::<Vec<_>>();
-    let buffers = HeadBuffers {
-        weights: leak(0.0, CLASSES * d),
-        bias: leak(0.0, CLASSES),
-        names: names.leak(),
-    };
-    let mut head = LinearHead::new(buffers, origin).unwrap();
-    for name in ["a", "b", "c"] {
-        head.add_class(name).unwrap();
-    }
-    let buffers = SoftmaxBuffers {
-        features: leak(0.0, d),
-        logits: leak(0.0, CLASSES),
-        velocity: Some(Velocity {
-            weights: leak(0.0, CLASSES * d),
-            bias: leak(0.0, CLASSES),
-        }),
-        adam: None,
-    };
-    Softmax::new(head, buffers, Math::Exact).unwrap()
-}
-
-fn buffers(config: &ModelConfig, len: usize) -> BlockBuffers<'static> {
-    BlockBuffers {
-        scratch: leak(0.0, scratch_len(config)),
-        parameters: FlatBuffers {
-            values: leak(0.0, len),
-            gradient: leak(0.0, len),
-            first: leak(0.0, len),
-            second: leak(0.0, len),
-        },
-    }
-}
-
-fn options(rounding: Rounding) -> BlockOptions {
-    BlockOptions {
-        rate: 1.0,
-        rounding,
-    }
-}
+use tailtune_tools::synthetic::Random;
 
 /// A head that is not zero: a few steps on the features.
 fn warm<M: Method>(method: &mut M, samples: &[(Vec<i8>, Vec<i8>)], (scale, zero_point): (f32, i8)) {
@@ -314,59 +159,6 @@ fn gradients_are_those_of_finite_differences() {
     }
 }
 
-fn leaked(int8: &Int8Model) -> Image<'static> {
-    let bytes: &'static Int8Model = Box::leak(Box::new(int8.clone()));
-    bytes.image()
-}
-
-/// The image's own head, of four classes, without momentum.
-fn image_head(image: &Image<'static>) -> Softmax<'static> {
-    let origin: &'static Head<'static> = Box::leak(Box::new(Head::new(image).unwrap()));
-    let (d, n) = (origin.n_features(), origin.n_classes());
-    let buffers = HeadBuffers {
-        weights: leak(0.0, n * d),
-        bias: leak(0.0, n),
-        names: &mut [],
-    };
-    let head = LinearHead::new(buffers, origin).unwrap();
-    let buffers = SoftmaxBuffers {
-        features: leak(0.0, d),
-        logits: leak(0.0, n),
-        velocity: None,
-        adam: None,
-    };
-    Softmax::new(head, buffers, Math::Exact).unwrap()
-}
-
-fn aligned(len: usize) -> &'static mut [u8] {
-    let bytes: &mut AlignedBytes = Box::leak(Box::new(AlignedBytes::new(&vec![0; len])));
-    bytes
-}
-
-fn emit<M: Method>(method: &M) -> &'static [u8] {
-    let out = aligned(method.tail_bytes());
-    let len = method.emit_tail(out).unwrap();
-    assert_eq!(len, out.len());
-    out
-}
-
-/// The zero point of a projection's input.
-fn zero_point(image: &Image<'_>, kind: TensorKind) -> i32 {
-    use TensorKind::*;
-    let post = image.config().norm == NormOrder::Post;
-    let relu = image.config().activation == Activation::Relu;
-    let input = match kind {
-        Query | Value if post => AttnInput,
-        Query | Value => Norm1,
-        Out => Context,
-        Ff1 if post => FfInput,
-        Ff1 => Norm2,
-        _ if relu => Ff1Epilogue,
-        _ => ActivationTable,
-    };
-    image.tensor(input, 1).unwrap().zero_point()
-}
-
 /// The slope of the loss by one int8 weight, by a unit up and down.
 fn slope_by_unit(
     image: &Image<'static>,
@@ -489,6 +281,27 @@ fn weights_move_along_their_gradient() {
     }
 }
 
+/// How far logits are from others.
+#[derive(Default)]
+struct Distance {
+    squares: f32,
+    size: f32,
+}
+
+impl Distance {
+    fn add(&mut self, want: &[f32], found: &[f32]) {
+        for (a, b) in want.iter().zip(found) {
+            self.squares += (a - b) * (a - b);
+            self.size += a * a;
+        }
+    }
+
+    /// Root mean square of the difference, by that of what was wanted.
+    fn share(&self) -> f32 {
+        libm::sqrtf(self.squares / self.size)
+    }
+}
+
 /// The forward that trains is the integer runtime's, but for keys, values, scores and the stream.
 #[test]
 fn the_forward_of_training_is_nearly_the_runtimes() {
@@ -502,7 +315,7 @@ fn the_forward_of_training_is_nearly_the_runtimes() {
         let mut method = NormBias::new(&image, image_head(&image), buffers, on_grid).unwrap();
         let tail = Tail::parse(emit(&method)).unwrap();
         let pooled = image.tensor(TensorKind::Pooled, NO_LAYER).unwrap();
-        let (mut distance, mut size) = (0.0, 0.0);
+        let mut distance = Distance::default();
         for (latent, feature) in &samples {
             let by_runtime = Features {
                 values: feature,
@@ -516,13 +329,9 @@ fn the_forward_of_training_is_nearly_the_runtimes() {
                 scale,
                 zero_point,
             };
-            let trained = method.logits(&features).unwrap();
-            for (a, b) in logits.iter().zip(trained) {
-                distance += (a - b) * (a - b);
-                size += a * a;
-            }
+            distance.add(&logits, method.logits(&features).unwrap());
         }
-        let share = libm::sqrtf(distance / size);
+        let share = distance.share();
         println!("{config:?}: {share}");
         assert!(share < 0.05, "{config:?}: {share}");
     }
@@ -561,11 +370,30 @@ fn tails_are_what_the_runtime_runs() {
         check_tail(&image, &mut adapters, &samples, grid);
         check_tail(&image, &mut last_block, &samples, grid);
 
-        // In parts, the same bytes.
+        let copy = MasterBuffers {
+            weights: leak(0.0, master_len(config)),
+            velocity: leak(0.0, master_len(config)),
+        };
+        let (block, whole) = (aligned(block_bytes(&image)), buffers(config, affine));
+        let mut master =
+            LastBlockMaster::new(&image, head(d), block, copy, whole, on_grid).unwrap();
+        check_tail(&image, &mut master, &samples, grid);
+
+        // In parts, the same bytes; and training goes on with what it had learned.
         let bytes = emit(&last_block);
+        let features = Features {
+            values: &samples[0].0,
+            scale: grid.0,
+            zero_point: grid.1,
+        };
+        let logits = last_block.logits(&features).unwrap().to_vec();
         let (mut before, mut behind) = ([0; 16], vec![0; bytes.len()]);
         let parts = last_block.tail_parts(&mut before, &mut behind).unwrap();
         assert_eq!(parts.concat(), bytes);
+        assert_eq!(emit(&last_block), bytes, "again");
+        let mut distance = Distance::default();
+        distance.add(&logits, last_block.logits(&features).unwrap());
+        assert!(distance.share() < 0.02, "{config:?}: {}", distance.share());
     }
 }
 
@@ -622,7 +450,7 @@ fn check_tail<M: Method>(
     assert_eq!(tail.method(), what);
     let patched = image.patched(tail.block()).unwrap();
     let pooled = image.tensor(TensorKind::Pooled, NO_LAYER).unwrap();
-    let (mut distance, mut size) = (0.0, 0.0);
+    let mut distance = Distance::default();
     let mut changed = false;
     for (latent, old) in samples {
         let values = run(&patched, latent);
@@ -639,13 +467,9 @@ fn check_tail<M: Method>(
             scale,
             zero_point,
         };
-        let trained = method.logits(&features).unwrap();
-        for (a, b) in logits.iter().zip(trained) {
-            distance += (a - b) * (a - b);
-            size += a * a;
-        }
+        distance.add(&logits, method.logits(&features).unwrap());
     }
-    let share = libm::sqrtf(distance / size);
+    let share = distance.share();
     assert!(changed, "{what:?} changed nothing");
     println!("{what:?}: loss {first} → {last}, logits off by {share}");
     let bound = if what == MethodId::Lora { 0.3 } else { 0.15 };

@@ -29,13 +29,14 @@
 //! 80     4    of LoRA: seed of A
 //! 84     1    of LoRA: rank
 //! 85     1    of LoRA: projections, a bit each
-//! 86     2    reserved        0
+//! 86     1    of last-block: its weights, 0 in place, 1 a copy, 2 a copy with momentum
+//! 87     1    reserved        0
 //! 88     n    names of added classes: one byte of length, then UTF-8
 //!  …          samples, the training ones first: label u16, then the int8 values
 //! ```
 
 use tailtune::tune::block::{BlockOptions, LoraOptions, Projections};
-use tailtune::tune::{Decay, MethodId, Optimizer, Recipe, RidgeOptions, Schedule};
+use tailtune::tune::{BlockWeights, Decay, MethodId, Optimizer, Recipe, RidgeOptions, Schedule};
 use zerocopy::little_endian::{F32, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -95,7 +96,8 @@ struct Header {
     lora_seed: U32,
     rank: u8,
     projections: u8,
-    reserved: U16,
+    weights: u8,
+    reserved: u8,
 }
 
 /// What a job's header says.
@@ -147,6 +149,7 @@ impl Job {
             ridge,
             lora,
             block,
+            weights,
         } = self.recipe;
         // Rates of a method that the recipe is not of are not carried.
         let block = match method {
@@ -193,7 +196,12 @@ impl Job {
             lora_seed: U32::new(lora.seed),
             rank: u8::try_from(lora.rank).unwrap_or(u8::MAX),
             projections: lora.projections.bits(),
-            reserved: U16::ZERO,
+            weights: match weights {
+                BlockWeights::InPlace => 0,
+                BlockWeights::Copy => 1,
+                BlockWeights::CopyMomentum => 2,
+            },
+            reserved: 0,
         };
         zerocopy::transmute!(header)
     }
@@ -253,6 +261,12 @@ fn recipe(h: &Header) -> Option<Recipe> {
             block,
         },
         block,
+        weights: match h.weights {
+            0 => BlockWeights::InPlace,
+            1 => BlockWeights::Copy,
+            2 => BlockWeights::CopyMomentum,
+            _ => return None,
+        },
     })
 }
 
@@ -319,6 +333,7 @@ mod tests {
             (66, 3),
             (67, 2),
             (85, 64),
+            (86, 3),
         ];
         for (at, value) in bad {
             let mut bad = good;

@@ -52,6 +52,13 @@ impl Places {
         (start..middle, middle..middle + self.d)
     }
 
+    /// Lends the biases of all projections.
+    pub fn biases<'v>(&self, values: &'v mut [f32]) -> &'v mut [f32] {
+        values
+            .get_mut(2 * self.norms * self.d..)
+            .unwrap_or_default()
+    }
+
     /// Returns where the biases of a projection lie; none of keys.
     fn bias(&self, projection: Projection) -> Option<Range<usize>> {
         let (d, ff) = (self.d, self.ff);
@@ -165,8 +172,8 @@ pub fn is_affine(view: &BlockView<'_>, kind: TensorKind, layer: u16) -> bool {
     TENSORS.contains(&kind) && (layer == view.layer || layer == NO_LAYER)
 }
 
-/// Merges parameters into the tensors of a patch, which hold the image's own, or epilogues that moved.
-/// None if the patch lacks one of them.
+/// Merges parameters into the tensors of a patch: norms from the image's own, whatever the patch has; biases
+/// onto those of the patch, which may have moved. None if the patch lacks one of the tensors.
 pub fn merge(view: &BlockView<'_>, affine: &Affine<'_>, patch: &mut [u8]) -> Option<()> {
     let norms = [
         (Which::Norm1, Some(view.norm1)),
@@ -222,33 +229,36 @@ fn merge_norm(
     patch: &mut [u8],
 ) -> Option<()> {
     let (entry, data) = patch_tensor_mut(patch, norm.kind, norm.layer)?;
-    let (pairs, _) = data.as_chunks_mut::<8>();
     let (zero, scale) = (f64::from(norm.out.zero), f64::from(norm.out.scale));
-    let moved = |pair: &[u8; 8], gamma: f32, beta: f32, shift: u8| -> [f64; 2] {
+    let moved = |pair: [i32; 2], gamma: f32, beta: f32, shift: u8| -> [f64; 2] {
         let old = f64::from(1u32 << (norm.shift & 15));
         let unit = f64::from(1u32 << (shift & 15));
         let (gamma, beta) = (f64::from(gamma), f64::from(beta));
-        let [gain, bias] = pair_of(pair).map(f64::from);
+        let [gain, bias] = pair.map(f64::from);
         let units = gamma * ((bias - old / 2.0) / old - zero) + beta / scale + zero;
         [gamma * gain * (unit / old), units * unit + unit / 2.0]
     };
     const LIMIT: f64 = 2_147_000_000.0;
-    let fits = |pairs: &[[u8; 8]], shift: u8| {
+    let fits = |shift: u8| {
         let columns = affine.gains(which).zip(affine.biases(which));
-        pairs.iter().zip(columns).all(|(pair, (gamma, beta))| {
-            let [gain, bias] = moved(pair, gamma, beta, shift);
-            // The sum of both is shifted, so the bias gets half the room.
-            gain.abs() < LIMIT && bias.abs() < LIMIT / 2.0
-        })
+        norm.params
+            .iter()
+            .zip(columns)
+            .all(|(&pair, (gamma, beta))| {
+                let [gain, bias] = moved(pair, gamma, beta, shift);
+                // The sum of both is shifted, so the bias gets half the room.
+                gain.abs() < LIMIT && bias.abs() < LIMIT / 2.0
+            })
     };
     let mut shift = norm.shift;
-    while shift > 1 && !fits(pairs, shift) {
+    while shift > 1 && !fits(shift) {
         shift -= 1;
     }
     let columns = affine.gains(which).zip(affine.biases(which));
-    for (pair, (gamma, beta)) in pairs.iter_mut().zip(columns) {
+    let pairs = data.as_chunks_mut::<8>().0.iter_mut().zip(norm.params);
+    for ((place, &pair), (gamma, beta)) in pairs.zip(columns) {
         let numbers = moved(pair, gamma, beta, shift);
-        set_pair(pair, numbers.map(|x| libm::rint(x) as i32));
+        set_pair(place, numbers.map(|x| libm::rint(x) as i32));
     }
     entry.shift = shift;
     Some(())

@@ -5,11 +5,12 @@
 
 use super::affine::{Affine, AffineGradient, Which};
 use super::forward::{Scratch, Setting, add_i8, dot_i8, gelu, statistics};
-use super::product::{Scaled, Weights, product, transposed};
-use super::view::{Projection, RealNorm};
+use super::product::{Weights, product, transposed};
+use super::view::{Projection, RealNorm, Scaled};
 use crate::model::latent::Latent;
 use crate::rows::{rows, rows_mut};
 use crate::tune::math::sqrt;
+use core::ops::Range;
 
 impl Setting<'_, '_> {
     /// Adds the gradients of every parameter; `s.by_feature` holds that by the feature, `feature` the
@@ -70,17 +71,9 @@ impl Setting<'_, '_> {
         s: &mut Scratch<'_>,
     ) {
         let view = self.view;
-        let (d, ff) = (view.d, view.ff);
-        let (ff1, ff2) = (Projection::Ff1, Projection::Ff2);
-        s.gff.fill(0.0);
-        transposed(weights, &view.scales(ff2), ff2, 0..d, s.g0, s.gff);
-        gradient.bias(ff2, 0..d, s.g0);
-        let hidden = Scaled {
-            values: s.hidden,
-            scale: view.hidden.scale,
-            zero: view.hidden.zero,
-        };
-        weights.gradient(ff2, 0..d, s.g0, hidden);
+        let by_out = (0..view.d, &*s.g0);
+        let hidden = view.hidden.scaled(s.hidden);
+        self.linear_back(weights, gradient, Projection::Ff2, by_out, hidden, s.gff);
         for (g, &pre) in s.gff.iter_mut().zip(&*s.pre) {
             let slope = match view.table {
                 _ if self.clipped(view.pre.units(pre)) => 0.0,
@@ -90,15 +83,27 @@ impl Setting<'_, '_> {
             };
             *g *= slope;
         }
-        s.g1.fill(0.0);
-        transposed(weights, &view.scales(ff1), ff1, 0..ff, s.gff, s.g1);
-        gradient.bias(ff1, 0..ff, s.gff);
-        let input = Scaled {
-            values: s.ff_input,
-            scale: view.ff_input.scale,
-            zero: view.ff_input.zero,
-        };
-        weights.gradient(ff1, 0..ff, s.gff, input);
+        let by_out = (0..view.ff, &*s.gff);
+        let input = view.ff_input.scaled(s.ff_input);
+        self.linear_back(weights, gradient, Projection::Ff1, by_out, input, s.g1);
+    }
+
+    /// by_x ← the gradient by a projection's input `x`, of that by some channels of its output; takes those of
+    /// their biases and weights.
+    fn linear_back<W: Weights>(
+        &self,
+        weights: &mut W,
+        gradient: &mut AffineGradient<'_>,
+        projection: Projection,
+        (channels, by_out): (Range<usize>, &[f32]),
+        x: Scaled<'_>,
+        by_x: &mut [f32],
+    ) {
+        let scales = self.view.scales(projection);
+        by_x.fill(0.0);
+        transposed(weights, &scales, projection, channels.clone(), by_out, by_x);
+        gradient.bias(projection, channels.clone(), by_out);
+        weights.gradient(projection, channels, by_out, x);
     }
 
     /// Takes s.g2, the gradient by u, through attention.
@@ -112,17 +117,10 @@ impl Setting<'_, '_> {
     ) {
         let view = self.view;
         let (d, e, len) = (view.d, view.head_dim(), latent.len());
-        let out = Projection::Out;
         // g0: by the contexts
-        s.g0.fill(0.0);
-        transposed(weights, &view.scales(out), out, 0..d, s.g2, s.g0);
-        gradient.bias(out, 0..d, s.g2);
-        let context = Scaled {
-            values: s.context,
-            scale: view.context.scale,
-            zero: view.context.zero,
-        };
-        weights.gradient(out, 0..d, s.g2, context);
+        let by_out = (0..d, &*s.g2);
+        let context = view.context.scaled(s.context);
+        self.linear_back(weights, gradient, Projection::Out, by_out, context, s.g0);
         for (g, &c) in s.g0.iter_mut().zip(&*s.context) {
             if self.clipped(c) {
                 *g = 0.0;
@@ -135,20 +133,12 @@ impl Setting<'_, '_> {
         for (head, ((keyed, mean), a)) in heads {
             let channels = head * e..(head + 1) * e;
             let by_context = s.g0.get(channels.clone()).unwrap_or(&[]);
-            // g1: by m
-            s.g1.fill(0.0);
-            let value = Projection::Value;
-            let scales = view.scales(value);
-            transposed(weights, &scales, value, channels.clone(), by_context, s.g1);
-            gradient.bias(value, channels.clone(), by_context);
             s.row.copy_from_slice(mean);
             self.norm_kept(parameters, s.row);
-            let input = Scaled {
-                values: s.row,
-                scale,
-                zero: view.input.zero,
-            };
-            weights.gradient(value, channels.clone(), by_context, input);
+            // g1: by m
+            let by_out = (channels.clone(), by_context);
+            let input = view.input.scaled(s.row);
+            self.linear_back(weights, gradient, Projection::Value, by_out, input, s.g1);
             if !view.post {
                 let products = s.g1.iter().zip(&*mean);
                 gradient.gain(Which::Norm1, products.map(|(g, &m)| g * view.input.real(m)));
@@ -190,21 +180,14 @@ impl Setting<'_, '_> {
             let query = s.query.get(channels.clone()).unwrap_or(&[]);
             weights.gradient(key, channels, query, Scaled::real(s.row));
         }
-        let query = Projection::Query;
         for (g, &q) in s.g3.iter_mut().zip(&*s.query) {
             if self.clipped(view.query.units(q)) {
                 *g = 0.0;
             }
         }
-        s.g1.fill(0.0);
-        transposed(weights, &view.scales(query), query, 0..d, s.g3, s.g1);
-        gradient.bias(query, 0..d, s.g3);
-        let input = Scaled {
-            values: s.input,
-            scale,
-            zero: view.input.zero,
-        };
-        weights.gradient(query, 0..d, s.g3, input);
+        let by_out = (0..d, &*s.g3);
+        let input = view.input.scaled(s.input);
+        self.linear_back(weights, gradient, Projection::Query, by_out, input, s.g1);
         if !view.post {
             let kept = s.g1.iter().zip(latent.rows());
             let products = kept.map(|(g, &h)| g * view.input.real(f32::from(h)));

@@ -14,60 +14,21 @@
 //! 4, on a Cortex-M4 with FPU: 1.3 million instructions. [`TunePlan`](crate::tune::TunePlan) gives both for any model
 //! and rank.
 
-use super::affine::{pair_of, set_pair};
+use super::choose::{Projections, chosen};
 use super::flat::Flat;
 use super::method::{BlockBuffers, BlockMethod, BlockOptions, Part};
-use super::product::{Scaled, Weights};
-use super::view::{BlockView, Projection};
-use crate::image::{
-    Image, ModelConfig, TensorSpec, copy_patch, patch_bytes, patch_tensor_mut,
-    planned_patch_bytes as planned,
-};
+use super::packed::Place;
+use super::product::Weights;
+use super::view::{BlockView, Projection, Scaled};
+use crate::image::{Image, ModelConfig, copy_patch, patch_bytes, planned_patch_bytes as planned};
 use crate::kernels::Linear;
 use crate::tune::shuffle::mix;
 use crate::tune::softmax::Softmax;
-use crate::tune::{Method, MethodId, Schedule, TailError, TuneError};
+use crate::tune::{Method, MethodId, TailError, TuneError};
 use core::ops::Range;
 
 /// The largest rank.
 pub const MAX_RANK: usize = 32;
-
-/// A set of projections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Projections(u8);
-
-impl Projections {
-    /// Queries and values: the paper's choice.
-    pub const QUERY_VALUE: Self = Self::NONE.with(Projection::Query).with(Projection::Value);
-    /// All six.
-    pub const ALL: Self = Self(0b11_1111);
-    /// None.
-    pub const NONE: Self = Self(0);
-
-    /// Returns the set as bits, [`Projection`] 0 the lowest.
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
-
-    /// Returns the set that has these bits; none if one stands for no projection.
-    pub const fn from_bits(bits: u8) -> Option<Self> {
-        match bits & !Self::ALL.0 {
-            0 => Some(Self(bits)),
-            _ => None,
-        }
-    }
-
-    /// Returns the set with one more.
-    pub const fn with(self, projection: Projection) -> Self {
-        Self(self.0 | 1 << projection as u8)
-    }
-
-    /// Returns whether a projection is in the set.
-    pub const fn has(self, projection: Projection) -> bool {
-        self.0 >> projection as u8 & 1 == 1
-    }
-}
 
 /// What is adapted, and how.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -403,15 +364,6 @@ impl Totals {
     }
 }
 
-fn is_chosen(adapted: &Adapted<'_>, image: &Image<'_>, spec: &TensorSpec) -> bool {
-    let of = |p: &Projection| {
-        let (weight, epilogue) = p.kinds();
-        adapted.projections.has(*p) && (spec.kind == weight || spec.kind == epilogue)
-    };
-    spec.layer == adapted.view.layer && Projection::ALL.iter().any(of)
-        || image.is_patched(spec.kind, spec.layer)
-}
-
 impl<'m> Part<'m> for LoraPart<'m> {
     type Weights = Adapted<'m>;
     const ID: MethodId = MethodId::Lora;
@@ -424,28 +376,20 @@ impl<'m> Part<'m> for LoraPart<'m> {
         (&mut self.0, &[], &mut [])
     }
 
-    fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
-        self.0.flat.begin_epoch(schedule, epoch)
+    fn flat(&self) -> &Flat<'m> {
+        &self.0.flat
     }
 
-    fn sample_done(&mut self) {
-        self.0.flat.sample_done();
-    }
-
-    fn end_epoch(&mut self) {
-        self.0.flat.flush();
-    }
-
-    fn is_finite(&self) -> bool {
-        self.0.flat.is_finite()
+    fn flat_mut(&mut self) -> &mut Flat<'m> {
+        &mut self.0.flat
     }
 
     fn restore(&mut self, _image: &Image<'m>) {
         self.0.reset();
     }
 
-    fn patch_bytes(&self, image: &Image<'m>, _view: &BlockView<'m>) -> usize {
-        patch_bytes(image, |spec| is_chosen(&self.0, image, spec))
+    fn patch_bytes(&self, image: &Image<'m>, view: &BlockView<'m>) -> usize {
+        patch_bytes(image, chosen(image, view, self.0.projections, false))
     }
 
     fn write_patch(
@@ -455,45 +399,22 @@ impl<'m> Part<'m> for LoraPart<'m> {
         out: &mut [u8],
     ) -> Result<(), TailError> {
         let adapted = &self.0;
-        copy_patch(image, |spec| is_chosen(adapted, image, spec), out)
+        copy_patch(image, chosen(image, view, adapted.projections, false), out)
             .map_err(|_| TailError::Block)?;
         let mut total = Totals::default();
         for projection in Projection::ALL {
             let Some((a, b, columns)) = adapted.adapter(projection) else {
                 continue;
             };
-            let linear = view.linear(projection);
             let scales = view.scales(projection);
-            let (weight, epilogue) = projection.kinds();
-            let count = linear.epilogue.len();
-            for channel in 0..count {
-                let b = b.get(channel * adapted.rank..).unwrap_or(&[]);
-                let b = b.get(..adapted.rank).unwrap_or(&[]);
-                let pair = linear.epilogue.get(channel).copied().unwrap_or([0; 2]);
-                let scale = scales.weight(pair);
-                let even = channel & !1;
-                let (start, stride) = match even + 1 < count {
-                    true => (even * columns + (channel & 1), 2),
-                    false => (channel * columns, 1),
-                };
-                let tensor = patch_tensor_mut(out, weight, view.layer);
-                let (_, data) = tensor.ok_or(TailError::Block)?;
-                let own = data.get_mut(start..).unwrap_or_default();
-                let mut moved = 0;
-                for (k, w) in own.iter_mut().step_by(stride).take(columns).enumerate() {
-                    let old = w.cast_signed();
-                    let delta = update(a, b, columns, k) * adapted.factor;
-                    let new = total.merge(old, delta, scale);
-                    moved += i32::from(new) - i32::from(old);
-                    *w = new.cast_unsigned();
-                }
-                let tensor = patch_tensor_mut(out, epilogue, view.layer);
-                let (_, data) = tensor.ok_or(TailError::Block)?;
-                if let Some(place) = data.as_chunks_mut::<8>().0.get_mut(channel) {
-                    let [bias, mantissa] = pair_of(place);
-                    let folded = (scales.input.zero as i32).wrapping_mul(moved);
-                    set_pair(place, [bias.wrapping_sub(folded), mantissa]);
-                }
+            let zero = scales.input.zero as i32;
+            let place = Place::find(out, projection, view.layer).ok_or(TailError::Block)?;
+            let mut packed = place.packed(out).ok_or(TailError::Block)?;
+            for (channel, b) in crate::rows::rows(b, adapted.rank).enumerate() {
+                let scale = scales.weight(packed.epilogue(channel).unwrap_or([0; 2]));
+                packed.change(channel, zero, 0..columns, |old, k| {
+                    total.merge(old, update(a, b, columns, k) * adapted.factor, scale)
+                });
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! What the three methods share: a head above the block, epochs and batches, tails.
 
 use super::affine::{Affine, AffineGradient, Places};
-use super::flat::FlatBuffers;
+use super::flat::{Flat, FlatBuffers};
 use super::forward::{Rounding, Scratch, Setting, scratch_len};
 use super::product::Weights;
 use super::view::BlockView;
@@ -57,11 +57,22 @@ pub trait Part<'m> {
     fn view(&self) -> (&Self::Weights, &[f32]);
     /// As [`view`](Self::view), with the place of the affine gradient.
     fn split(&mut self) -> (&mut Self::Weights, &[f32], &mut [f32]);
-    fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError>;
+    /// Returns the flat parameters.
+    fn flat(&self) -> &Flat<'m>;
+    fn flat_mut(&mut self) -> &mut Flat<'m>;
+    fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
+        self.flat_mut().begin_epoch(schedule, epoch)
+    }
     /// Counts a sample whose gradients were taken.
-    fn sample_done(&mut self);
-    fn end_epoch(&mut self);
-    fn is_finite(&self) -> bool;
+    fn sample_done(&mut self) {
+        self.flat_mut().sample_done();
+    }
+    fn end_epoch(&mut self) {
+        self.flat_mut().flush();
+    }
+    fn is_finite(&self) -> bool {
+        self.flat().is_finite()
+    }
     fn restore(&mut self, image: &Image<'m>);
     /// Returns the bytes of the patch that it makes.
     fn patch_bytes(&self, image: &Image<'m>, view: &BlockView<'m>) -> usize;

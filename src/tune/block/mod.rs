@@ -6,10 +6,13 @@
 //! forward    a latent → the pooled feature, through every rounding of the integer runtime
 //! backward   the gradient by the feature → gradients of every parameter
 //! affine     norms' gains and biases, linear biases: flat parameters, and their merge into tensors
-//! method     the three methods' common half: head, epochs, batches, tails
+//! choose     which tensors a tail holds; packed: a channel's weights in them, changed
+//! method     the methods' common half: head, epochs, batches, tails
 //! norm_bias  trains `affine` only
 //! lora       trains low-rank adapters of chosen projections, merged at the end
-//! in_place   trains int8 weights where they lie, and `affine`
+//! last       the whole block in RAM, and `affine`: what the two below share
+//! in_place   trains int8 weights where they lie
+//! master     trains an f32 copy of the weights, and requantizes
 //! ```
 //!
 //! With h_t the int8 input of attention (t = 0 is the row that is pooled), heads of width e, x the residual
@@ -34,20 +37,27 @@
 
 mod affine;
 mod backward;
+mod choose;
 mod flat;
 mod forward;
 pub mod in_place;
+pub(super) mod last;
 pub mod lora;
+pub mod master;
 mod method;
 pub mod norm_bias;
+mod packed;
 mod product;
 mod view;
 
 pub use affine::affine_len;
+pub use choose::Projections;
 pub use flat::FlatBuffers;
 pub use forward::{Rounding, scratch_len};
-pub use in_place::{LastBlock, block_bytes};
-pub use lora::{Lora, LoraOptions, MAX_RANK, MergeReport, Projections, lora_len};
+pub use in_place::LastBlock;
+pub use last::block_bytes;
+pub use lora::{Lora, LoraOptions, MAX_RANK, MergeReport, lora_len};
+pub use master::{LastBlockMaster, MasterBuffers, master_len};
 pub use method::{BlockBuffers, BlockMethod, BlockOptions};
 pub use norm_bias::NormBias;
 pub use view::Projection;

@@ -6,17 +6,16 @@
 //! Multiply-accumulates of a step: `2 · (4·d² + 2·d·d_ff) + 4·heads·seq_len·d`; KWT-1 on a Cortex-M4 with FPU:
 //! 1.3 million instructions. [`TunePlan`](crate::tune::TunePlan) gives both for any model.
 
-use super::affine::{Affine, Places, TENSORS, affine_len, is_affine, merge, reset};
+use super::affine::{Affine, Places, TENSORS, affine_len, merge, reset};
+use super::choose::{Projections, chosen};
 use super::flat::Flat;
 use super::method::{BlockBuffers, BlockMethod, BlockOptions, Part};
 use super::product::Weights;
 use super::view::{BlockView, Projection};
-use crate::image::{
-    Image, ModelConfig, TensorSpec, copy_patch, patch_bytes, planned_patch_bytes as planned,
-};
+use crate::image::{Image, ModelConfig, copy_patch, patch_bytes, planned_patch_bytes as planned};
 use crate::kernels::Linear;
 use crate::tune::softmax::Softmax;
-use crate::tune::{Method, MethodId, Schedule, TailError, TuneError};
+use crate::tune::{Method, MethodId, TailError, TuneError};
 
 /// The image's weights, as they are.
 #[derive(Debug, Clone, Copy)]
@@ -74,10 +73,6 @@ pub(in crate::tune) const fn planned_patch_bytes(config: &ModelConfig) -> usize 
     planned(config, &TENSORS)
 }
 
-fn chosen<'c>(image: &'c Image<'_>, view: &'c BlockView<'_>) -> impl Fn(&TensorSpec) -> bool + 'c {
-    |spec| is_affine(view, spec.kind, spec.layer) || image.is_patched(spec.kind, spec.layer)
-}
-
 impl<'m> Part<'m> for NormBiasPart<'m> {
     type Weights = ImageWeights<'m>;
     const ID: MethodId = MethodId::NormBias;
@@ -90,20 +85,12 @@ impl<'m> Part<'m> for NormBiasPart<'m> {
         (&mut self.weights, self.flat.values, self.flat.gradient)
     }
 
-    fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
-        self.flat.begin_epoch(schedule, epoch)
+    fn flat(&self) -> &Flat<'m> {
+        &self.flat
     }
 
-    fn sample_done(&mut self) {
-        self.flat.sample_done();
-    }
-
-    fn end_epoch(&mut self) {
-        self.flat.flush();
-    }
-
-    fn is_finite(&self) -> bool {
-        self.flat.is_finite()
+    fn flat_mut(&mut self) -> &mut Flat<'m> {
+        &mut self.flat
     }
 
     fn restore(&mut self, _image: &Image<'m>) {
@@ -111,7 +98,7 @@ impl<'m> Part<'m> for NormBiasPart<'m> {
     }
 
     fn patch_bytes(&self, image: &Image<'m>, view: &BlockView<'m>) -> usize {
-        patch_bytes(image, chosen(image, view))
+        patch_bytes(image, chosen(image, view, Projections::NONE, true))
     }
 
     fn write_patch(
@@ -120,7 +107,8 @@ impl<'m> Part<'m> for NormBiasPart<'m> {
         view: &BlockView<'m>,
         out: &mut [u8],
     ) -> Result<(), TailError> {
-        copy_patch(image, chosen(image, view), out).map_err(|_| TailError::Block)?;
+        copy_patch(image, chosen(image, view, Projections::NONE, true), out)
+            .map_err(|_| TailError::Block)?;
         let affine = Affine {
             places: self.places,
             values: self.flat.values,

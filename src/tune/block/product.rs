@@ -1,33 +1,8 @@
 //! int8 weights times f32 vectors. Channels lie in pairs: two go together where both are wanted.
 
-use super::view::{Projection, Scales};
+use super::view::{Projection, Scaled, Scales};
 use crate::kernels::Linear;
 use core::ops::Range;
-
-/// A vector of reals: `real = (values − zero) · scale`.
-#[derive(Debug, Clone, Copy)]
-pub struct Scaled<'x> {
-    pub values: &'x [f32],
-    pub scale: f32,
-    pub zero: f32,
-}
-
-impl<'x> Scaled<'x> {
-    /// Returns reals as they are.
-    pub const fn real(values: &'x [f32]) -> Self {
-        Self {
-            values,
-            scale: 1.0,
-            zero: 0.0,
-        }
-    }
-
-    /// Returns the reals.
-    pub fn reals(self) -> impl Iterator<Item = f32> + use<'x> {
-        let (scale, zero) = (self.scale, self.zero);
-        self.values.iter().map(move |v| (v - zero) * scale)
-    }
-}
 
 /// Weights that a forward and a backward multiply by, and what becomes of their gradients.
 pub trait Weights {
@@ -120,12 +95,7 @@ pub fn affine<W: Weights>(
             *y = (sum + bias as f32) * scales.accumulator(epilogue);
         }
     });
-    let input = Scaled {
-        values: units,
-        scale: scales.input.scale,
-        zero: scales.input.zero,
-    };
-    weights.adapt(projection, channels, input, y);
+    weights.adapt(projection, channels, scales.input.scaled(units), y);
 }
 
 /// y ← W·x of some channels, `x` real, without biases.

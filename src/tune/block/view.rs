@@ -72,6 +72,41 @@ impl Grid {
     pub fn units(self, real: f32) -> f32 {
         real / self.scale + self.zero
     }
+
+    /// Returns units as a vector of reals.
+    pub const fn scaled(self, values: &[f32]) -> Scaled<'_> {
+        let Self { scale, zero } = self;
+        Scaled {
+            values,
+            scale,
+            zero,
+        }
+    }
+}
+
+/// A vector of reals: `real = (values − zero) · scale`.
+#[derive(Debug, Clone, Copy)]
+pub struct Scaled<'x> {
+    pub values: &'x [f32],
+    pub scale: f32,
+    pub zero: f32,
+}
+
+impl<'x> Scaled<'x> {
+    /// Returns reals as they are.
+    pub const fn real(values: &'x [f32]) -> Self {
+        Self {
+            values,
+            scale: 1.0,
+            zero: 0.0,
+        }
+    }
+
+    /// Returns the reals.
+    pub fn reals(self) -> impl Iterator<Item = f32> + use<'x> {
+        let (scale, zero) = (self.scale, self.zero);
+        self.values.iter().map(move |v| (v - zero) * scale)
+    }
 }
 
 /// A norm: where its gains and biases lie, and what they are in.
@@ -79,7 +114,8 @@ impl Grid {
 pub struct RealNorm<'a> {
     pub kind: TensorKind,
     pub layer: u16,
-    params: &'a [[i32; 2]],
+    /// Gain and bias of every column, in fixed point.
+    pub params: &'a [[i32; 2]],
     pub epsilon: f32,
     pub out: Grid,
     pub shift: u8,

@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use tailtune::tune::{MethodId, Schedule};
+use tailtune::tune::{BlockWeights, MethodId, Schedule};
 
 /// Tune the head on some data and measure it on other data
 ///
@@ -36,6 +36,9 @@ pub struct Adapt {
     /// How to tune
     #[arg(long, value_enum, default_value = "softmax")]
     method: MethodName,
+    /// With --method last-block: where the block's weights are trained
+    #[arg(long, value_enum, default_value = "in-place")]
+    weights: WeightsName,
     /// Learn from this many samples a class, drawn by the seed; without it, from all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     shots: Option<u32>,
@@ -93,6 +96,27 @@ pub(super) enum MethodName {
     LastBlock,
 }
 
+/// Where `last-block` trains its weights, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum WeightsName {
+    /// In int8, where they lie
+    InPlace,
+    /// In an f32 copy, 4 bytes a weight more
+    Copy,
+    /// In an f32 copy with momentum, 8 bytes a weight more
+    CopyMomentum,
+}
+
+impl From<WeightsName> for BlockWeights {
+    fn from(name: WeightsName) -> Self {
+        match name {
+            WeightsName::InPlace => Self::InPlace,
+            WeightsName::Copy => Self::Copy,
+            WeightsName::CopyMomentum => Self::CopyMomentum,
+        }
+    }
+}
+
 impl From<MethodName> for MethodId {
     fn from(name: MethodName) -> Self {
         match name {
@@ -121,8 +145,15 @@ impl Adapt {
         };
         schedule.validate().map_err(wrong_call)?;
         let method = MethodId::from(self.method);
+        if self.weights != WeightsName::InPlace && method != MethodId::LastBlock {
+            return Err(wrong_call(format!(
+                "--weights is of --method last-block, and the method is {}: leave one of the two out",
+                method.name()
+            )));
+        }
         let mut plan = Plan::new(method);
         plan.schedule = schedule;
+        plan.weights = self.weights.into();
         let int8 = Int8Model::read(&self.image)?;
         let (train, test) = self.split(&int8)?;
         eprintln!(
