@@ -15,6 +15,7 @@
 //! shuffle     in which order
 //! fit         the loop: epochs, one bounded step a sample, and the end of it when a loss diverges
 //! guard       samples held back decide whether a tune stays
+//! added       added classes lowered so that old ones keep what they had
 //! reject      unknown inputs, told by confidence and margin
 //! self_label  labels for unlabelled samples, by their distance to labelled ones
 //! tuner       a method and its samples in one
@@ -29,6 +30,7 @@
 //! operation rounded once in a documented order, so a host and a device that do the same steps hold
 //! the same bits.
 
+pub mod added;
 pub mod block;
 mod error;
 mod fit;
@@ -51,6 +53,7 @@ pub mod tail;
 mod tuner;
 mod vector;
 
+pub use added::{HasHead, keep_old_classes};
 pub use block::{BlockBuffers, LastBlock, Lora, NormBias};
 pub use error::{Buffer, ScheduleField, TuneError};
 pub use fit::{Fit, Report, Score, evaluate};

@@ -48,6 +48,7 @@ pub use flat::FlatBuffers;
 pub use forward::{Rounding, scratch_len};
 pub use in_place::{LastBlock, block_bytes};
 pub use lora::{Lora, LoraOptions, MergeReport, Projections, lora_len};
+pub(super) use method::Part;
 pub use method::{BlockBuffers, BlockMethod, BlockOptions};
 pub use norm_bias::NormBias;
 pub use view::Projection;
