@@ -3,20 +3,19 @@
 use super::AdaptError;
 use crate::image_writer::AlignedBytes;
 use crate::int8::Int8Model;
-use rayon::prelude::*;
 use tailtune::image::Image;
 use tailtune::model::latent::latent_bytes;
-use tailtune::model::{Encoder, Features, Head, arena_bytes};
+use tailtune::model::{Features, Head};
 use tailtune::tune::block::{
     BlockBuffers, BlockOptions, FlatBuffers, LoraOptions, MergeReport, affine_len, block_bytes,
     lora_len, scratch_len,
 };
 use tailtune::tune::{
-    AdamState, ClassName, Fit, FromScratch, HeadBuffers, HeadOrigin, LastBlock, LinearHead, Lora,
-    Math, Method, MethodId, Ncm, NcmBuffers, NormBias, Report, Ridge, RidgeBuffers, RidgeOptions,
-    Samples, Schedule, Softmax, SoftmaxBuffers, Tail, Velocity, argmax,
+    AdamState, ClassName, Fit, FromScratch, HasHead, HeadBuffers, HeadOrigin, LastBlock,
+    LinearHead, Lora, Math, Method, MethodId, Ncm, NcmBuffers, NormBias, Report, Ridge,
+    RidgeBuffers, RidgeOptions, Samples, Schedule, Softmax, SoftmaxBuffers, Tail, Velocity,
+    keep_old_classes,
 };
-use zerocopy::IntoBytes;
 
 /// What is tuned, and how.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +30,9 @@ pub struct Plan {
     pub lora: LoraOptions,
     /// Of `norm-bias` and `last-block`.
     pub block: BlockOptions,
+    /// Greatest share of the old classes' samples that added classes may take, by
+    /// [`keep_old_classes`]; none to let them. Not of `ncm` and `ridge`.
+    pub keep_old: Option<f32>,
 }
 
 impl Plan {
@@ -51,6 +53,7 @@ impl Plan {
                 ..LoraOptions::default()
             },
             block,
+            keep_old: None,
         }
     }
 }
@@ -107,6 +110,14 @@ impl Samples for HostSamples<'_> {
     }
 }
 
+/// Returns the bytes of a latent, 0 of a model whose last block cannot be tuned.
+pub fn latent_len(image: &Image<'_>) -> usize {
+    match super::latent_scale(image) {
+        Some(_) if block_bytes(image) > 0 => latent_bytes(image.config()),
+        _ => 0,
+    }
+}
+
 /// What a fit gave.
 #[derive(Debug, Clone)]
 pub struct Tuned {
@@ -116,6 +127,8 @@ pub struct Tuned {
     pub report: Report,
     /// Of `lora`: what merging cost.
     pub merge: Option<MergeReport>,
+    /// How far the added classes' logits were lowered for the old ones; none where it was not asked for.
+    pub lowered: Option<f32>,
 }
 
 /// Tunes on `train`. `added` are the names of classes that the origin does not have, in the order of
@@ -182,6 +195,7 @@ pub fn tune(
     };
     let [first, second, gradient] = &mut moments;
     let mut merge = None;
+    let mut lowered = None;
     let (report, bytes) = match plan.method {
         MethodId::Ncm => {
             let buffers = NcmBuffers {
@@ -236,20 +250,20 @@ pub fn tune(
             match plan.method {
                 MethodId::NormBias => {
                     let mut method = NormBias::new(&image, head, buffers, plan.block)?;
-                    run(&mut method, &mut samples, plan)?
+                    learn(&mut method, &mut samples, plan, &mut lowered)?
                 }
                 MethodId::Lora => {
                     let mut method = Lora::new(&image, head, buffers, plan.lora)?;
-                    let done = run(&mut method, &mut samples, plan)?;
+                    let done = learn(&mut method, &mut samples, plan, &mut lowered)?;
                     merge = Some(method.merge_report());
                     done
                 }
                 MethodId::LastBlock => {
                     let mut block = AlignedBytes::new(&vec![0; block_bytes(&image)]);
                     let mut method = LastBlock::new(&image, head, &mut block, buffers, plan.block)?;
-                    run(&mut method, &mut samples, plan)?
+                    learn(&mut method, &mut samples, plan, &mut lowered)?
                 }
-                _ => run(&mut head, &mut samples, plan)?,
+                _ => learn(&mut head, &mut samples, plan, &mut lowered)?,
             }
         }
     };
@@ -257,6 +271,7 @@ pub fn tune(
         tail: bytes,
         report,
         merge,
+        lowered,
     })
 }
 
@@ -277,96 +292,26 @@ fn run(
     plan: &Plan,
 ) -> Result<(Report, AlignedBytes), AdaptError> {
     let report = Fit::new(method, samples, &plan.schedule)?.finish()?;
+    emit(method, report)
+}
+
+/// As [`run`], and lowers the added classes if the plan says so.
+fn learn<'m>(
+    method: &mut impl HasHead<'m>,
+    samples: &mut HostSamples<'_>,
+    plan: &Plan,
+    lowered: &mut Option<f32>,
+) -> Result<(Report, AlignedBytes), AdaptError> {
+    let report = Fit::new(method, samples, &plan.schedule)?.finish()?;
+    if let Some(lost) = plan.keep_old {
+        let hold_back = plan.schedule.hold_back;
+        *lowered = Some(keep_old_classes(method, samples, hold_back, lost)?);
+    }
+    emit(method, report)
+}
+
+fn emit(method: &dyn Method, report: Report) -> Result<(Report, AlignedBytes), AdaptError> {
     let mut tail = AlignedBytes::new(&vec![0; method.tail_bytes()]);
     method.emit_tail(&mut tail).map_err(AdaptError::Tail)?;
     Ok((report, tail))
-}
-
-/// Returns the logits of each sample by a tail, as a device computes them: the integer runtime's block
-/// where the tail holds one, then the head.
-///
-/// # Errors
-/// [`AdaptError`].
-pub fn logits(
-    int8: &Int8Model,
-    tail: &[u8],
-    samples: &[&Labelled],
-) -> Result<Vec<Vec<f32>>, AdaptError> {
-    let tail = Tail::parse(tail).map_err(AdaptError::Tail)?;
-    let image = int8.image();
-    let image = image.patched(tail.block()).map_err(AdaptError::Block)?;
-    let (scale, zero_point) = super::feature_scale(int8);
-    let one = |arena: &mut Vec<u64>, sample: &&Labelled| {
-        let mut logits = vec![0.0; tail.classes()];
-        let feature = |values| Features {
-            values,
-            scale,
-            zero_point,
-        };
-        if tail.block().is_empty() {
-            tail.logits(&feature(&sample.feature), &mut logits)?;
-        } else {
-            let needed = arena_bytes(image.config());
-            let arena = &mut arena.as_mut_slice().as_mut_bytes()[..needed];
-            let mut encoder = Encoder::new(&image, arena).map_err(|_| AdaptError::NoBlock)?;
-            let features = encoder.forward_latent(&sample.latent);
-            tail.logits(&features.map_err(|_| AdaptError::NoBlock)?, &mut logits)?;
-        }
-        Ok(logits)
-    };
-    let arena = || vec![0u64; arena_bytes(image.config()).div_ceil(8)];
-    samples.par_iter().map_init(arena, one).collect()
-}
-
-/// Returns the share of samples that a tail gets right.
-///
-/// # Errors
-/// [`AdaptError`].
-pub fn accuracy(int8: &Int8Model, tail: &[u8], samples: &[&Labelled]) -> Result<f64, AdaptError> {
-    let logits = logits(int8, tail, samples)?;
-    let right = logits.iter().zip(samples);
-    let right = right.filter(|(logits, s)| argmax(logits) == Some(s.label.into()));
-    Ok(right.count() as f64 / samples.len().max(1) as f64)
-}
-
-/// Returns the bytes of a latent, 0 of a model whose last block cannot be tuned.
-pub fn latent_len(image: &Image<'_>) -> usize {
-    match super::latent_scale(image) {
-        Some(_) if block_bytes(image) > 0 => latent_bytes(image.config()),
-        _ => 0,
-    }
-}
-
-/// Lends the class means of a tail of `ncm`, and what makes features of pooled values.
-///
-/// # Errors
-/// [`AdaptError`], or what `f` gives.
-pub fn with_means<R>(
-    int8: &Int8Model,
-    tail: &[u8],
-    f: impl FnOnce(&mut Ncm<'_>, &dyn Fn(&[i8]) -> Features<'_>) -> Result<R, AdaptError>,
-) -> Result<R, AdaptError> {
-    let tail = Tail::parse(tail).map_err(AdaptError::Tail)?;
-    let (scale, zero_point) = super::feature_scale(int8);
-    let (d, n) = (tail.d_model(), tail.classes());
-    let (mut weights, mut bias) = (vec![0.0; n * d], vec![0.0; n]);
-    let mut names = vec![ClassName::EMPTY; n - tail.model_classes()];
-    let (mut features, mut logits, mut counts) = (vec![0.0; d], vec![0.0; n], vec![0.0; n]);
-    let buffers = HeadBuffers {
-        weights: &mut weights,
-        bias: &mut bias,
-        names: &mut names,
-    };
-    let head = LinearHead::new(buffers, &tail)?;
-    let buffers = NcmBuffers {
-        features: &mut features,
-        logits: &mut logits,
-        counts: &mut counts,
-    };
-    let mut ncm = Ncm::new(head, buffers, tail.state(MethodId::Ncm))?;
-    f(&mut ncm, &|values| Features {
-        values,
-        scale,
-        zero_point,
-    })
 }

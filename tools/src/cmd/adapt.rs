@@ -1,5 +1,6 @@
 //! `tailtune adapt`: tail tuning on the host, or the same on the emulated board.
 
+use super::fit_args::{FitArgs, fits_a_job, plan_json};
 use super::source::{self, Reader, Silence};
 use super::study::StudyArgs;
 use super::terminal::{percent, print, print_json, progress};
@@ -13,7 +14,7 @@ use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use tailtune::tune::{MethodId, Schedule};
+use tailtune::tune::MethodId;
 
 /// Tune the head on some data and measure it on other data
 ///
@@ -45,18 +46,8 @@ pub struct Adapt {
     /// Decides which samples are drawn, and their order
     #[arg(long, default_value_t = 1)]
     seed: u32,
-    /// Passes over the training samples
-    #[arg(long, default_value_t = 60)]
-    epochs: u32,
-    /// Step size of gradient descent
-    #[arg(long, default_value_t = 0.005)]
-    learning_rate: f32,
-    /// Share of the last step that the next one keeps
-    #[arg(long, default_value_t = 0.9)]
-    momentum: f32,
-    /// Pull of the weights towards zero
-    #[arg(long, default_value_t = 0.001)]
-    weight_decay: f32,
+    #[command(flatten)]
+    fit: FitArgs,
     /// Tune on this emulated board instead of the host
     #[arg(long, value_parser = board::find)]
     board: Option<Board>,
@@ -70,8 +61,8 @@ pub struct Adapt {
     /// Write the tuned tail to this file
     #[arg(long, value_name = "FILE")]
     tail: Option<PathBuf>,
-    /// Print one JSON object: accuracy_before, accuracy_after, steps, tail_bytes, tail_crc32, method,
-    /// seed, n_train, n_test, classes, board
+    /// Print one JSON object: accuracy_before, accuracy_after, steps, tail_bytes, tail_crc32, method, fit,
+    /// rolled_back, lowered, seed, n_train, n_test, classes, board
     #[arg(long)]
     json: bool,
 }
@@ -111,21 +102,18 @@ impl Adapt {
         if !self.study.study.is_empty() {
             return self.study.run(&self.image, self.json);
         }
-        let schedule = Schedule {
-            epochs: self.epochs,
-            learning_rate: self.learning_rate,
-            momentum: self.momentum,
-            weight_decay: self.weight_decay,
-            seed: self.seed,
-            ..Schedule::default()
-        };
-        schedule.validate().map_err(wrong_call)?;
         let method = MethodId::from(self.method);
+        let plan = self.fit.plan(method, self.seed)?;
         if self.board.is_some() && method != MethodId::Softmax {
             return Err(wrong_call(format!(
                 "the boards' firmware tunes by softmax so far: leave --board out to tune by {} on the host",
                 method.name()
             )));
+        }
+        if self.board.is_some() && !fits_a_job(&plan) {
+            return Err(wrong_call(
+                "the boards' firmware takes --epochs, --learning-rate, --momentum and --weight-decay so far: leave --board or the other options of the fit out",
+            ));
         }
         let int8 = Int8Model::read(&self.image)?;
         let (train, test) = self.split(&int8)?;
@@ -137,23 +125,21 @@ impl Adapt {
         if let (Some(path), Some(board)) = (&self.job, &self.board) {
             let mut test = test;
             test.samples.truncate(self.max_test.unwrap_or(usize::MAX));
-            return super::on_board::write_job(board, path, &int8, &train, &test, &schedule);
+            return super::on_board::write_job(board, path, &int8, &train, &test, &plan.schedule);
         }
         let adapted = match &self.board {
             None => {
                 let reader = Reader::of_image(&int8.image(), self.tokenizer.as_deref())?;
                 let run = |data| run(&int8, &reader, data, method.below_the_block());
                 let (train, test) = (run(&train)?, run(&test)?);
-                let mut plan = Plan::new(method);
-                plan.schedule = schedule;
                 adapt(&int8, &train, &test, &plan)?
             }
-            Some(board) => super::on_board::adapt(board, &int8, &train, &test, &schedule)?,
+            Some(board) => super::on_board::adapt(board, &int8, &train, &test, &plan.schedule)?,
         };
         if let Some(path) = &self.tail {
             crate::output::write_whole(path, &adapted.tail)?;
         }
-        self.report(&adapted, train.samples.len(), test.samples.len())
+        self.report(&adapted, &plan, train.samples.len(), test.samples.len())
     }
 
     fn train(&self) -> &Path {
@@ -197,7 +183,13 @@ impl Adapt {
         Ok((train, test))
     }
 
-    fn report(&self, adapted: &Adapted, n_train: usize, n_test: usize) -> Result<(), CommandError> {
+    fn report(
+        &self,
+        adapted: &Adapted,
+        plan: &Plan,
+        n_train: usize,
+        n_test: usize,
+    ) -> Result<(), CommandError> {
         let crc = tailtune::store::record::checksum(&adapted.tail);
         if self.json {
             return print_json(&json!({
@@ -206,7 +198,10 @@ impl Adapt {
                 "steps": adapted.report.steps,
                 "tail_bytes": adapted.tail.len(),
                 "tail_crc32": format!("{crc:08x}"),
-                "method": MethodId::from(self.method).name(),
+                "method": plan.method.name(),
+                "fit": plan_json(plan),
+                "rolled_back": adapted.report.rolled_back(),
+                "lowered": adapted.lowered,
                 "seed": self.seed,
                 "n_train": n_train,
                 "n_test": n_test,
@@ -229,6 +224,12 @@ impl Adapt {
             adapted.report.first_loss,
             adapted.report.last_loss
         ))?;
+        if adapted.report.rolled_back() {
+            print("guard             the samples held back say that it is worse: rolled back")?;
+        }
+        if let Some(lowered) = adapted.lowered {
+            print(&format!("added classes     lowered by {lowered:.3}"))?;
+        }
         print(&format!(
             "tail              {} bytes, CRC-32 {crc:08x}",
             adapted.tail.len()

@@ -141,6 +141,7 @@ pub fn adapt(
             guard: None,
         },
         tail,
+        lowered: None,
     })
 }
 
