@@ -29,6 +29,11 @@ pub enum AdaptError {
         "the last block cannot be tuned: the model pools the mean of all rows; take ncm, ridge or softmax"
     )]
     NoBlock,
+    /// A protocol learns from all clips that there are.
+    #[error(
+        "no clip is left to measure: give more clips of each word and speaker than the protocol learns from"
+    )]
+    NoTest,
 }
 
 /// Returns scale and zero point of the model's latents; none of a model whose last block cannot be tuned.

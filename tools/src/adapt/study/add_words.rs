@@ -1,11 +1,12 @@
 //! Words added to an image's own: what the old ones lose, and how well the new ones are known.
 
 use super::row::{mean, row};
-use super::{Clip, Pair, Row, Study, draw, number, of_speakers, speakers};
+use super::{Clip, Pair, Row, Study, draw, number};
 use crate::adapt::AdaptError;
 use crate::adapt::measure::image_tail;
 use crate::adapt::tuning::{Origin, Plan};
 use crate::synthetic::Random;
+use std::collections::BTreeSet;
 use tailtune::tune::MethodId;
 
 /// What words are added to, and which.
@@ -49,7 +50,12 @@ impl Study<'_> {
     pub fn add_words(&self, data: &AddWords<'_>) -> Result<Vec<Row>, AdaptError> {
         let image = self.int8.image();
         let known: Vec<String> = image.labels().iter().map(str::to_owned).collect();
-        let words = number(&mut data.new.to_vec());
+        let mut new = data.new.to_vec();
+        // Another language's word is another word, though it may be spelled alike.
+        for clip in new.iter_mut().filter(|c| known.contains(&c.word)) {
+            clip.word += " (new)";
+        }
+        let words = number(&mut new);
         let (old, replay) = (labelled(data.old, &known), labelled(data.replay, &known));
         let old: Vec<&Clip> = old.iter().collect();
         // The image's head holds no sums for ncm and ridge to go on from.
@@ -60,13 +66,14 @@ impl Study<'_> {
             ..*self
         };
         let before = self.measure(&image_tail(self.int8)?, &old)?;
-        let pairs: Vec<&[String]> = words.chunks_exact(2).collect();
-        let runs = study.each(&pairs, |pair, seed| {
+        let pairs: Vec<(u64, &[String])> = (0..).zip(words.chunks_exact(2)).collect();
+        let runs = study.each(&pairs, |&(place, pair), seed| {
             let names = [&known[..], pair].concat();
-            let new = labelled(data.new, &names);
+            let new = labelled(&new, &names);
+            let of_pair: Vec<&Clip> = new.iter().filter(|c| pair.contains(&c.word)).collect();
             let own = match data.one_speaker {
-                true => one_speaker(&new, seed),
-                false => new.iter().filter(|c| pair.contains(&c.word)).collect(),
+                true => one_speaker(&of_pair, seed * pairs.len() as u64 + place),
+                false => of_pair,
             };
             let (mut train, test) = draw(&own, names.len(), data.shots, seed);
             train.extend(&replay);
@@ -107,8 +114,47 @@ fn labelled(clips: &[Clip], names: &[String]) -> Vec<Clip> {
 }
 
 /// Returns the clips of a speaker that the seed draws.
-fn one_speaker(clips: &[Clip], seed: u64) -> Vec<&Clip> {
-    let all = speakers(clips);
-    let drawn = Random::new(seed).below(all.len() as u32) as usize;
-    of_speakers(clips, all.get(drawn..=drawn).unwrap_or(&[]))
+fn one_speaker<'c>(clips: &[&'c Clip], seed: u64) -> Vec<&'c Clip> {
+    let speakers: BTreeSet<&str> = clips.iter().map(|c| c.speaker.as_str()).collect();
+    let drawn = Random::new(seed).below(speakers.len() as u32) as usize;
+    let speaker = speakers.into_iter().nth(drawn);
+    let own = clips.iter().filter(|c| Some(c.speaker.as_str()) == speaker);
+    own.copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapt::tuning::Labelled;
+
+    #[test]
+    fn labels_are_places_and_a_drawn_speaker_is_one() {
+        let clip = |word: &str, speaker: &str| Clip {
+            word: word.into(),
+            speaker: speaker.into(),
+            sample: Labelled {
+                feature: Vec::new(),
+                latent: Vec::new(),
+                label: 0,
+            },
+        };
+        let clips = [
+            clip("no", "ann"),
+            clip("mid", "bo"),
+            clip("yes", "bo"),
+            clip("yes", "ann"),
+        ];
+        let found = labelled(&clips, &["yes".into(), "no".into()]);
+        let labels: Vec<u16> = found.iter().map(|c| c.sample.label).collect();
+        assert_eq!(labels, [1, 0, 0]);
+        let all: Vec<&Clip> = found.iter().collect();
+        let drawn = (1..20).map(|seed| one_speaker(&all, seed));
+        let sizes: BTreeSet<usize> = drawn
+            .map(|own| {
+                assert!(own.iter().all(|c| c.speaker == own[0].speaker));
+                own.len()
+            })
+            .collect();
+        assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [1, 2]);
+    }
 }

@@ -71,6 +71,9 @@ impl Study<'_> {
     }
 
     fn measure(&self, tail: &[u8], test: &[&Clip]) -> Result<f64, AdaptError> {
+        if test.is_empty() {
+            return Err(AdaptError::NoTest);
+        }
         accuracy(self.int8, tail, &samples(test))
     }
 
