@@ -8,13 +8,15 @@
 //! ```
 //!
 //! A few recordings of a new word teach a head more about that word than about all that it is not, so the new
-//! class takes inputs away from old ones. The samples of old classes that a fit held back say how many, and
+//! class takes inputs away from old ones. Samples of old classes that a fit has not seen say how many, and
 //! one number takes them back; decisions between two old classes stay as they are.
+//!
+//! A guard that takes a tune back for one sample of an old class would let few words in: hold back samples that
+//! are for this alone, and leave the schedule's `hold_back` at 0.
 //!
 //! RAM: 64 bytes of stack. Cost: one pass over the samples.
 
 use super::block::{BlockMethod, Part};
-use super::guard::held_back;
 use super::head::{LinearHead, argmax};
 use super::softmax::Softmax;
 use super::{Method, Samples, TuneError};
@@ -45,8 +47,8 @@ impl<'m, P: Part<'m>> HasHead<'m> for BlockMethod<'m, P> {
 }
 
 /// Lowers the classes that were added since the method's origin until at most the share `lost` (in `0..=1`,
-/// and at most [`MOST_LOST`] samples) of the old classes' samples goes to them. Counts the samples that a fit with this
-/// `hold_back` held back; with 0, all of them. Returns δ, which is at least 0.
+/// and at most [`MOST_LOST`] samples) of the old classes' samples goes to them. `samples` are ones that
+/// the method has not learned from. Returns δ, which is at least 0.
 ///
 /// # Errors
 /// A sample that cannot be read or does not suit the method; [`TuneError::NoSamples`] if no old class has a
@@ -54,7 +56,6 @@ impl<'m, P: Part<'m>> HasHead<'m> for BlockMethod<'m, P> {
 pub fn keep_old_classes<'m, M, S>(
     method: &mut M,
     samples: &mut S,
-    hold_back: u32,
     lost: f32,
 ) -> Result<f32, TuneError>
 where
@@ -64,9 +65,6 @@ where
     let old = method.head_mut().origin_classes();
     let (mut counted, mut greatest) = (0u32, [0f32; MOST_LOST + 1]);
     for index in 0..samples.len() {
-        if hold_back >= 2 && !held_back(samples, index, hold_back) {
-            continue;
-        }
         let sample = samples.get(index);
         let (features, label) = sample.ok_or(TuneError::SampleMissing { index })?;
         let label = usize::from(label);
@@ -149,7 +147,7 @@ mod tests {
             // As if learned: twice the weight of the right one.
             method.head_mut().weights[4] = 2.0;
             let share = (f64::from(lost) / 6.0 + 0.01) as f32;
-            let by = keep_old_classes(method, samples, 0, share).unwrap();
+            let by = keep_old_classes(method, samples, share).unwrap();
             assert!(by >= last, "{lost}: {by} after {last}");
             last = by;
             let mut gone = 0;
@@ -162,9 +160,9 @@ mod tests {
         assert!(last > 9.0 && last < 9.1, "{last}");
     }
 
-    /// Only what was held back counts, and without a sample of an old class there is nothing to go by.
+    /// Only samples of old classes count; without one there is nothing to go by.
     #[test]
-    fn only_samples_held_back_count() {
+    fn only_old_classes_count() {
         let origin = OriginFn::new(2, 1, |_, k| [1.0, 0.0][k], |_| 0.0);
         let mut memory = HeadMemory::<2, 2>::new();
         let mut momentum = MomentumMemory::<2, 2>::new();
@@ -176,18 +174,13 @@ mod tests {
         let samples = &mut replay.replay(2).unwrap();
         samples.push(&feature(&[10, 0]), new, 2).unwrap();
         assert_eq!(
-            keep_old_classes(method, samples, 0, 0.0),
+            keep_old_classes(method, samples, 0.0),
             Err(TuneError::NoSamples)
         );
-        for x in [100, 10] {
-            samples.push(&feature(&[x, 0]), 0, 2).unwrap();
-        }
-        let by = keep_old_classes(method, samples, 2, 0.0).unwrap();
-        assert!(
-            by > 1.0 && by < 1.1,
-            "the second of class 0 lies at 1: {by}"
-        );
+        samples.push(&feature(&[10, 0]), 0, 2).unwrap();
+        let by = keep_old_classes(method, samples, 0.0).unwrap();
+        assert!(by > 1.0 && by < 1.1, "class 0 lies at 1: {by}");
         assert_eq!(evaluate(method, samples).unwrap().right, 1);
-        assert_eq!(keep_old_classes(method, samples, 2, 0.0), Ok(0.0));
+        assert_eq!(keep_old_classes(method, samples, 0.0), Ok(0.0));
     }
 }

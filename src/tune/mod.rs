@@ -57,7 +57,7 @@ pub use added::{HasHead, keep_old_classes};
 pub use block::{BlockBuffers, LastBlock, Lora, NormBias};
 pub use error::{Buffer, ScheduleField, TuneError};
 pub use fit::{Fit, Report, Score, evaluate};
-pub use guard::Verdict;
+pub use guard::{Verdict, held_back};
 pub use head::{ClassName, HeadBuffers, LinearHead, NAME_BYTES, argmax};
 pub use math::Math;
 pub use memory::{

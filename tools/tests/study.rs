@@ -1,5 +1,6 @@
 //! `tailtune adapt --study`: every protocol on tones that three speakers give, at a pitch of their own.
 
+#[allow(dead_code)] // Some of it is for other tests.
 mod common;
 
 use common::{TinyModel, json, run, write_tones};
@@ -99,7 +100,9 @@ fn every_protocol_runs_and_says_the_same_again() {
         assert_eq!(pseudo["wrong"], 0.0, "{row}");
     }
     let svg = std::fs::read_to_string(work.path().join("study.svg")).unwrap();
-    assert!(svg.contains("self-label") && svg.contains("last-block"));
+    for part in ["self-label", "last-block", "new words"] {
+        assert!(svg.contains(part), "{part}");
+    }
     let again = study(work.path(), "self-label");
     assert_eq!(rows(&again, "self-label"), rows(&found, "self-label"));
 }

@@ -14,7 +14,7 @@ use tailtune::tune::{
     AdamState, ClassName, Fit, FromScratch, HasHead, HeadBuffers, HeadOrigin, LastBlock,
     LinearHead, Lora, Math, Method, MethodId, Ncm, NcmBuffers, NormBias, Report, Ridge,
     RidgeBuffers, RidgeOptions, Samples, Schedule, Softmax, SoftmaxBuffers, Tail, Velocity,
-    keep_old_classes,
+    held_back, keep_old_classes,
 };
 
 /// What is tuned, and how.
@@ -31,7 +31,8 @@ pub struct Plan {
     /// Of `norm-bias` and `last-block`.
     pub block: BlockOptions,
     /// Greatest share of the old classes' samples that added classes may take, by
-    /// [`keep_old_classes`]; none to let them. Not of `ncm` and `ridge`.
+    /// [`keep_old_classes`]; none to let them. What the schedule holds back judges it, and rolls nothing
+    /// back then; without that, the training samples do. Not of `ncm` and `ridge`.
     pub keep_old: Option<f32>,
 }
 
@@ -295,18 +296,36 @@ fn run(
     emit(method, report)
 }
 
-/// As [`run`], and lowers the added classes if the plan says so.
+/// As [`run`]; where the plan keeps old classes, what is held back judges the added classes, not the tune: a tune
+/// that must not lose one sample of the old ones could add few.
 fn learn<'m>(
     method: &mut impl HasHead<'m>,
     samples: &mut HostSamples<'_>,
     plan: &Plan,
     lowered: &mut Option<f32>,
 ) -> Result<(Report, AlignedBytes), AdaptError> {
-    let report = Fit::new(method, samples, &plan.schedule)?.finish()?;
-    if let Some(lost) = plan.keep_old {
-        let hold_back = plan.schedule.hold_back;
-        *lowered = Some(keep_old_classes(method, samples, hold_back, lost)?);
-    }
+    let Some(lost) = plan.keep_old else {
+        return run(method, samples, plan);
+    };
+    let n = plan.schedule.hold_back;
+    let places = 0..samples.samples.len();
+    let (held, learned): (Vec<usize>, Vec<usize>) =
+        places.partition(|&index| held_back(samples, index, n));
+    let all = samples.samples;
+    let subset = |places: Vec<usize>| places.into_iter().map(|i| all[i]).collect::<Vec<_>>();
+    let (held, learned) = (subset(held), subset(learned));
+    let mut schedule = plan.schedule;
+    schedule.hold_back = 0;
+    let mut learned = HostSamples {
+        samples: &learned,
+        ..*samples
+    };
+    let report = Fit::new(method, &mut learned, &schedule)?.finish()?;
+    let mut judges = HostSamples {
+        samples: if held.is_empty() { all } else { &held },
+        ..*samples
+    };
+    *lowered = Some(keep_old_classes(method, &mut judges, lost)?);
     emit(method, report)
 }
 

@@ -46,7 +46,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "EPOCHS", default_value_t = 0)]
     patience: u32,
     /// Lower the classes that are added until no more than this share of the image's own classes' samples
-    /// (those held back, if any) goes to them; not for ncm and ridge
+    /// (those held back, if any: they roll nothing back then) goes to them; not for ncm and ridge
     #[arg(long, value_name = "SHARE")]
     keep_old: Option<f32>,
     /// Of norm-bias, lora and last-block: learning rate of the block's parameters, by the head's (without it, 0.1)
