@@ -23,8 +23,9 @@ impl Verdict {
     }
 }
 
-/// Returns whether sample `index` is the n-th, 2n-th … of its class.
-pub(super) fn held_back<S: Samples + ?Sized>(samples: &mut S, index: usize, n: u32) -> bool {
+/// Returns whether a fit with `hold_back` n holds sample `index` back: whether it is the n-th, 2n-th … of its
+/// class. Never where n is below 2.
+pub fn held_back<S: Samples + ?Sized>(samples: &mut S, index: usize, n: u32) -> bool {
     if n < 2 {
         return false;
     }

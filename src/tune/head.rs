@@ -240,6 +240,13 @@ impl<'m> LinearHead<'m> {
         self.origin.classes().min(self.classes)
     }
 
+    /// Lowers the bias of every class that the origin does not have.
+    pub(super) fn lower_added(&mut self, by: f32) {
+        let classes = self.origin_classes()..self.classes;
+        let added = self.bias.get_mut(classes).unwrap_or_default();
+        added.iter_mut().for_each(|bias| *bias -= by);
+    }
+
     /// Returns an error unless a feature has the head's width and a usable scale, and a label names one
     /// of its classes.
     pub(super) fn check(&self, features: &Features<'_>, label: u16) -> Result<(), TuneError> {

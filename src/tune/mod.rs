@@ -17,6 +17,7 @@
 //! shuffle     in which order
 //! fit         the loop: epochs, one bounded step a sample, and the end of it when a loss diverges
 //! guard       samples held back decide whether a tune stays
+//! added       added classes lowered so that old ones keep what they had
 //! reject      unknown inputs, told by confidence and margin
 //! self_label  labels for unlabelled samples, by their distance to labelled ones
 //! tuner       a method and its samples in one
@@ -31,6 +32,7 @@
 //! operation rounded once in a documented order, so a host and a device that do the same steps hold
 //! the same bits.
 
+pub mod added;
 mod any;
 pub mod block;
 mod cost;
@@ -58,11 +60,12 @@ mod tuner;
 mod vector;
 mod workspace;
 
+pub use added::{HasHead, keep_old_classes};
 pub use any::{AnyMethod, Start};
 pub use block::{BlockBuffers, LastBlock, LastBlockMaster, Lora, NormBias};
 pub use error::{Buffer, ScheduleField, TuneError};
 pub use fit::{Fit, Report, Score, evaluate};
-pub use guard::Verdict;
+pub use guard::{Verdict, held_back};
 pub use head::{ClassName, HeadBuffers, LinearHead, NAME_BYTES, argmax};
 pub use math::Math;
 pub use memory::{

@@ -29,6 +29,18 @@ impl Random {
         ((u64::from(self.bits()) * u64::from(n)) >> 32) as u32
     }
 
+    /// Brings `n` items, drawn evenly and in a random order, to the front (Fisher and Yates, as far as it is
+    /// needed).
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn draw<T>(&mut self, items: &mut [T], n: usize) {
+        for i in 0..n {
+            let other = i + self.below((items.len() - i) as u32) as usize;
+            items.swap(i, other);
+        }
+    }
+
     /// Returns a number from −1 to 1.
     pub fn unit(&mut self) -> f32 {
         self.bits() as f32 / 2_147_483_648.0 - 1.0

@@ -219,7 +219,7 @@ fn tuned_like_the_host(dir: &Path, int8: &Int8Model, recipe: Recipe) -> Tuned {
             })
             .collect()
     };
-    let host = adapt(int8, &samples(&train), &samples(&test), &recipe).unwrap();
+    let host = adapt(int8, &samples(&train), &samples(&test), &recipe.into()).unwrap();
     let name = recipe.method.name();
     assert!(
         tail == host.tail,

@@ -5,25 +5,18 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tailtune_tools::data::Dataset;
 use tailtune_tools::models::{KEYWORDS, KEYWORDS_MICRO, KNOWN_WORDS};
 use tailtune_tools::testing::shared;
 
 /// Writes a manifest of the digits, whose files are named DIGIT_SPEAKER_TAKE.wav; returns it and the
 /// speakers.
 fn manifest(dir: &Path, recordings: &Path) -> (PathBuf, Vec<String>) {
-    let recordings = std::fs::canonicalize(recordings).unwrap();
     let (mut text, mut speakers) = ("path,label,speaker\n".to_owned(), BTreeSet::new());
-    let mut names: Vec<String> = std::fs::read_dir(&recordings)
-        .unwrap()
-        .map(|f| f.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    for name in names {
-        let mut parts = name.split('_');
-        let (digit, speaker) = (parts.next().unwrap(), parts.next().unwrap());
-        let path = recordings.join(&name);
-        writeln!(text, "{},{digit},{speaker}", path.display()).unwrap();
-        speakers.insert(speaker.to_owned());
+    for sample in Dataset::open_spoken(recordings).unwrap().samples {
+        let speaker = sample.speaker.unwrap();
+        writeln!(text, "{},{},{speaker}", sample.id, sample.label).unwrap();
+        speakers.insert(speaker);
     }
     let path = dir.join("digits.csv");
     std::fs::write(&path, text).unwrap();

@@ -58,6 +58,7 @@ pub use in_place::LastBlock;
 pub use last::block_bytes;
 pub use lora::{Lora, LoraOptions, MAX_RANK, MergeReport, lora_len};
 pub use master::{LastBlockMaster, MasterBuffers, master_len};
+pub(super) use method::Part;
 pub use method::{BlockBuffers, BlockMethod, BlockOptions};
 pub use norm_bias::NormBias;
 pub use view::Projection;

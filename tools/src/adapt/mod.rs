@@ -1,5 +1,6 @@
 //! Tail tuning on the host: the very code that the device runs, over buffers of the size at hand.
 
+pub mod measure;
 pub mod study;
 pub mod tuning;
 
@@ -28,6 +29,11 @@ pub enum AdaptError {
         "the last block cannot be tuned: the model pools the mean of all rows; take ncm, ridge or softmax"
     )]
     NoBlock,
+    /// A protocol learns from all clips that there are.
+    #[error(
+        "no clip is left to measure: give more clips of each word and speaker than the protocol learns from"
+    )]
+    NoTest,
 }
 
 /// Returns scale and zero point of the model's latents; none of a model whose last block cannot be tuned.
@@ -60,6 +66,8 @@ pub struct Adapted {
     pub report: Report,
     /// The tail, as the store keeps it.
     pub tail: Vec<u8>,
+    /// How far the added classes were lowered; none where it was not asked for.
+    pub lowered: Option<f32>,
 }
 
 /// Returns the labels that the image does not know, sorted: the classes that tuning adds.
@@ -106,9 +114,10 @@ pub fn adapt(
     });
     Ok(Adapted {
         accuracy_before: before.count() as f64 / test.len().max(1) as f64,
-        accuracy_after: tuning::accuracy(int8, &tuned.tail, &measured)?,
+        accuracy_after: measure::accuracy(int8, &tuned.tail, &measured)?,
         report: tuned.report,
         tail: tuned.tail.to_vec(),
+        lowered: tuned.lowered,
         classes,
     })
 }

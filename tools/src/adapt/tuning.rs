@@ -3,19 +3,56 @@
 use super::AdaptError;
 use crate::image_writer::AlignedBytes;
 use crate::int8::Int8Model;
-use rayon::prelude::*;
+use std::ops::{Deref, DerefMut};
 use tailtune::image::Image;
 use tailtune::model::latent::latent_bytes;
-use tailtune::model::{Encoder, Features, Head, arena_bytes};
+use tailtune::model::{Features, Head};
 use tailtune::tune::block::{MergeReport, block_bytes};
 use tailtune::tune::{
-    AnyMethod, ClassName, Fit, FromScratch, HeadBuffers, HeadOrigin, LinearHead, Method, MethodId,
-    Ncm, NcmBuffers, Recipe, Report, Samples, Start, Tail, Workspace, argmax,
+    AnyMethod, ClassName, Fit, FromScratch, HeadOrigin, Method, MethodId, Recipe, Report, Samples,
+    Start, Tail, TuneError, Workspace, held_back, keep_old_classes,
 };
-use zerocopy::IntoBytes;
 
-/// What is tuned, and how.
-pub type Plan = Recipe;
+/// What is tuned, and how: a recipe, and what only the host does so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// What a device does as well.
+    pub recipe: Recipe,
+    /// Greatest share of the old classes' samples that added classes may take, by
+    /// [`keep_old_classes`]; none to let them. What the schedule holds back judges it, and rolls nothing
+    /// back then; without that, the training samples do. Not of `ncm` and `ridge`.
+    pub keep_old: Option<f32>,
+}
+
+impl Plan {
+    /// Returns the plan that a method starts with.
+    pub fn new(method: MethodId) -> Self {
+        Self::from(Recipe::new(method))
+    }
+}
+
+impl From<Recipe> for Plan {
+    fn from(recipe: Recipe) -> Self {
+        Self {
+            recipe,
+            keep_old: None,
+        }
+    }
+}
+
+impl Deref for Plan {
+    type Target = Recipe;
+
+    fn deref(&self) -> &Recipe {
+        &self.recipe
+    }
+}
+
+impl DerefMut for Plan {
+    fn deref_mut(&mut self) -> &mut Recipe {
+        &mut self.recipe
+    }
+}
 
 /// Where tuning starts.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +106,14 @@ impl Samples for HostSamples<'_> {
     }
 }
 
+/// Returns the bytes of a latent, 0 of a model whose last block cannot be tuned.
+pub fn latent_len(image: &Image<'_>) -> usize {
+    match super::latent_scale(image) {
+        Some(_) if block_bytes(image) > 0 => latent_bytes(image.config()),
+        _ => 0,
+    }
+}
+
 /// What a fit gave.
 #[derive(Debug, Clone)]
 pub struct Tuned {
@@ -78,6 +123,8 @@ pub struct Tuned {
     pub report: Report,
     /// Of `lora`: what merging cost.
     pub merge: Option<MergeReport>,
+    /// How far the added classes' logits were lowered for the old ones; none where it was not asked for.
+    pub lowered: Option<f32>,
 }
 
 /// Tunes on `train`. `added` are the names of classes that the origin does not have, in the order of
@@ -138,101 +185,52 @@ pub fn tune(
     for name in added {
         method.add_class(name)?;
     }
-    let report = Fit::new(&mut method, &mut samples, &plan.schedule)?.finish()?;
+    let (report, lowered) = learn(&mut method, &mut samples, plan)?;
     let mut tail = AlignedBytes::new(&vec![0; method.tail_bytes()]);
     method.emit_tail(&mut tail).map_err(AdaptError::Tail)?;
     Ok(Tuned {
         tail,
         report,
         merge: method.merge_report(),
+        lowered,
     })
 }
 
-/// Returns the logits of each sample by a tail, as a device computes them: the integer runtime's block
-/// where the tail holds one, then the head.
-///
-/// # Errors
-/// [`AdaptError`].
-pub fn logits(
-    int8: &Int8Model,
-    tail: &[u8],
-    samples: &[&Labelled],
-) -> Result<Vec<Vec<f32>>, AdaptError> {
-    let tail = Tail::parse(tail).map_err(AdaptError::Tail)?;
-    let image = int8.image();
-    let image = image.patched(tail.block()).map_err(AdaptError::Block)?;
-    let (scale, zero_point) = super::feature_scale(int8);
-    let one = |arena: &mut Vec<u64>, sample: &&Labelled| {
-        let mut logits = vec![0.0; tail.classes()];
-        let feature = |values| Features {
-            values,
-            scale,
-            zero_point,
-        };
-        if tail.block().is_empty() {
-            tail.logits(&feature(&sample.feature), &mut logits)?;
-        } else {
-            let needed = arena_bytes(image.config());
-            let arena = &mut arena.as_mut_slice().as_mut_bytes()[..needed];
-            let mut encoder = Encoder::new(&image, arena).map_err(|_| AdaptError::NoBlock)?;
-            let features = encoder.forward_latent(&sample.latent);
-            tail.logits(&features.map_err(|_| AdaptError::NoBlock)?, &mut logits)?;
-        }
-        Ok(logits)
+/// Tunes. Where the plan keeps old classes, what is held back judges the added classes, not the tune: a tune that
+/// must not lose one sample of the old ones could add few. Returns how far the added classes were lowered, too.
+fn learn(
+    method: &mut AnyMethod<'_>,
+    samples: &mut HostSamples<'_>,
+    plan: &Plan,
+) -> Result<(Report, Option<f32>), TuneError> {
+    let Some(lost) = plan.keep_old else {
+        return Ok((Fit::new(method, samples, &plan.schedule)?.finish()?, None));
     };
-    let arena = || vec![0u64; arena_bytes(image.config()).div_ceil(8)];
-    samples.par_iter().map_init(arena, one).collect()
-}
-
-/// Returns the share of samples that a tail gets right.
-///
-/// # Errors
-/// [`AdaptError`].
-pub fn accuracy(int8: &Int8Model, tail: &[u8], samples: &[&Labelled]) -> Result<f64, AdaptError> {
-    let logits = logits(int8, tail, samples)?;
-    let right = logits.iter().zip(samples);
-    let right = right.filter(|(logits, s)| argmax(logits) == Some(s.label.into()));
-    Ok(right.count() as f64 / samples.len().max(1) as f64)
-}
-
-/// Returns the bytes of a latent, 0 of a model whose last block cannot be tuned.
-pub fn latent_len(image: &Image<'_>) -> usize {
-    match super::latent_scale(image) {
-        Some(_) if block_bytes(image) > 0 => latent_bytes(image.config()),
-        _ => 0,
-    }
-}
-
-/// Lends the class means of a tail of `ncm`, and what makes features of pooled values.
-///
-/// # Errors
-/// [`AdaptError`], or what `f` gives.
-pub fn with_means<R>(
-    int8: &Int8Model,
-    tail: &[u8],
-    f: impl FnOnce(&mut Ncm<'_>, &dyn Fn(&[i8]) -> Features<'_>) -> Result<R, AdaptError>,
-) -> Result<R, AdaptError> {
-    let tail = Tail::parse(tail).map_err(AdaptError::Tail)?;
-    let (scale, zero_point) = super::feature_scale(int8);
-    let (d, n) = (tail.d_model(), tail.classes());
-    let (mut weights, mut bias) = (vec![0.0; n * d], vec![0.0; n]);
-    let mut names = vec![ClassName::EMPTY; n - tail.model_classes()];
-    let (mut features, mut logits, mut counts) = (vec![0.0; d], vec![0.0; n], vec![0.0; n]);
-    let buffers = HeadBuffers {
-        weights: &mut weights,
-        bias: &mut bias,
-        names: &mut names,
+    let n = plan.schedule.hold_back;
+    let places = 0..samples.samples.len();
+    let (held, learned): (Vec<usize>, Vec<usize>) =
+        places.partition(|&index| held_back(samples, index, n));
+    let all = samples.samples;
+    let subset = |places: Vec<usize>| places.into_iter().map(|i| all[i]).collect::<Vec<_>>();
+    let (held, learned) = (subset(held), subset(learned));
+    let mut schedule = plan.schedule;
+    schedule.hold_back = 0;
+    let mut learned = HostSamples {
+        samples: &learned,
+        ..*samples
     };
-    let head = LinearHead::new(buffers, &tail)?;
-    let buffers = NcmBuffers {
-        features: &mut features,
-        logits: &mut logits,
-        counts: &mut counts,
+    let report = Fit::new(method, &mut learned, &schedule)?.finish()?;
+    let judges = &mut HostSamples {
+        samples: if held.is_empty() { all } else { &held },
+        ..*samples
     };
-    let mut ncm = Ncm::new(head, buffers, tail.state(MethodId::Ncm))?;
-    f(&mut ncm, &|values| Features {
-        values,
-        scale,
-        zero_point,
-    })
+    let lowered = match method {
+        AnyMethod::Ncm(_) | AnyMethod::Ridge(_) => None,
+        AnyMethod::Softmax(method) => Some(keep_old_classes(method, judges, lost)?),
+        AnyMethod::NormBias(method) => Some(keep_old_classes(method, judges, lost)?),
+        AnyMethod::Lora(method) => Some(keep_old_classes(method, judges, lost)?),
+        AnyMethod::LastBlock(method) => Some(keep_old_classes(method, judges, lost)?),
+        AnyMethod::LastBlockMaster(method) => Some(keep_old_classes(method, judges, lost)?),
+    };
+    Ok((report, lowered))
 }

@@ -1,5 +1,6 @@
 //! `tailtune adapt`: tail tuning on the host, or the same on the emulated board.
 
+use super::fit_args::{FitArgs, plan_json};
 use super::source::{self, Reader, Silence};
 use super::study::StudyArgs;
 use super::terminal::{percent, print, print_json, progress};
@@ -13,7 +14,7 @@ use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use tailtune::tune::{BlockWeights, MethodId, Schedule};
+use tailtune::tune::MethodId;
 
 /// Tune the head on some data and measure it on other data
 ///
@@ -36,9 +37,6 @@ pub struct Adapt {
     /// How to tune
     #[arg(long, value_enum, default_value = "softmax")]
     method: MethodName,
-    /// With --method last-block: where the block's weights are trained
-    #[arg(long, value_enum, default_value = "in-place")]
-    weights: WeightsName,
     /// Learn from this many samples a class, drawn by the seed; without it, from all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     shots: Option<u32>,
@@ -48,18 +46,8 @@ pub struct Adapt {
     /// Decides which samples are drawn, and their order
     #[arg(long, default_value_t = 1)]
     seed: u32,
-    /// Passes over the training samples
-    #[arg(long, default_value_t = 60)]
-    epochs: u32,
-    /// Step size of gradient descent
-    #[arg(long, default_value_t = 0.005)]
-    learning_rate: f32,
-    /// Share of the last step that the next one keeps
-    #[arg(long, default_value_t = 0.9)]
-    momentum: f32,
-    /// Pull of the weights towards zero
-    #[arg(long, default_value_t = 0.001)]
-    weight_decay: f32,
+    #[command(flatten)]
+    fit: FitArgs,
     /// Tune on this emulated board instead of the host
     #[arg(long, value_parser = board::find)]
     board: Option<Board>,
@@ -73,8 +61,8 @@ pub struct Adapt {
     /// Write the tuned tail to this file
     #[arg(long, value_name = "FILE")]
     tail: Option<PathBuf>,
-    /// Print one JSON object: accuracy_before, accuracy_after, steps, tail_bytes, tail_crc32, method,
-    /// seed, n_train, n_test, classes, board
+    /// Print one JSON object: accuracy_before, accuracy_after, steps, tail_bytes, tail_crc32, method, fit,
+    /// rolled_back, lowered, seed, n_train, n_test, classes, board
     #[arg(long)]
     json: bool,
 }
@@ -96,27 +84,6 @@ pub(super) enum MethodName {
     LastBlock,
 }
 
-/// Where `last-block` trains its weights, by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum WeightsName {
-    /// In int8, where they lie
-    InPlace,
-    /// In an f32 copy, 4 bytes a weight more
-    Copy,
-    /// In an f32 copy with momentum, 8 bytes a weight more
-    CopyMomentum,
-}
-
-impl From<WeightsName> for BlockWeights {
-    fn from(name: WeightsName) -> Self {
-        match name {
-            WeightsName::InPlace => Self::InPlace,
-            WeightsName::Copy => Self::Copy,
-            WeightsName::CopyMomentum => Self::CopyMomentum,
-        }
-    }
-}
-
 impl From<MethodName> for MethodId {
     fn from(name: MethodName) -> Self {
         match name {
@@ -135,25 +102,13 @@ impl Adapt {
         if !self.study.study.is_empty() {
             return self.study.run(&self.image, self.json);
         }
-        let schedule = Schedule {
-            epochs: self.epochs,
-            learning_rate: self.learning_rate,
-            momentum: self.momentum,
-            weight_decay: self.weight_decay,
-            seed: self.seed,
-            ..Schedule::default()
-        };
-        schedule.validate().map_err(wrong_call)?;
         let method = MethodId::from(self.method);
-        if self.weights != WeightsName::InPlace && method != MethodId::LastBlock {
-            return Err(wrong_call(format!(
-                "--weights is of --method last-block, and the method is {}: leave one of the two out",
-                method.name()
-            )));
+        let plan = self.fit.plan(method, self.seed)?;
+        if self.board.is_some() && plan.keep_old.is_some() {
+            return Err(wrong_call(
+                "the boards' firmware has no --keep-old so far: leave --board or --keep-old out",
+            ));
         }
-        let mut plan = Plan::new(method);
-        plan.schedule = schedule;
-        plan.weights = self.weights.into();
         let int8 = Int8Model::read(&self.image)?;
         let (train, test) = self.split(&int8)?;
         eprintln!(
@@ -164,7 +119,7 @@ impl Adapt {
         if let (Some(path), Some(board)) = (&self.job, &self.board) {
             let mut test = test;
             test.samples.truncate(self.max_test.unwrap_or(usize::MAX));
-            return super::on_board::write_job(board, path, &int8, &train, &test, &plan);
+            return super::on_board::write_job(board, path, &int8, &train, &test, &plan.recipe);
         }
         let adapted = match &self.board {
             None => {
@@ -173,12 +128,12 @@ impl Adapt {
                 let (train, test) = (run(&train)?, run(&test)?);
                 adapt(&int8, &train, &test, &plan)?
             }
-            Some(board) => super::on_board::adapt(board, &int8, &train, &test, &plan)?,
+            Some(board) => super::on_board::adapt(board, &int8, &train, &test, &plan.recipe)?,
         };
         if let Some(path) = &self.tail {
             crate::output::write_whole(path, &adapted.tail)?;
         }
-        self.report(&adapted, train.samples.len(), test.samples.len())
+        self.report(&adapted, &plan, train.samples.len(), test.samples.len())
     }
 
     fn train(&self) -> &Path {
@@ -222,7 +177,13 @@ impl Adapt {
         Ok((train, test))
     }
 
-    fn report(&self, adapted: &Adapted, n_train: usize, n_test: usize) -> Result<(), CommandError> {
+    fn report(
+        &self,
+        adapted: &Adapted,
+        plan: &Plan,
+        n_train: usize,
+        n_test: usize,
+    ) -> Result<(), CommandError> {
         let crc = tailtune::store::record::checksum(&adapted.tail);
         if self.json {
             return print_json(&json!({
@@ -231,7 +192,10 @@ impl Adapt {
                 "steps": adapted.report.steps,
                 "tail_bytes": adapted.tail.len(),
                 "tail_crc32": format!("{crc:08x}"),
-                "method": MethodId::from(self.method).name(),
+                "method": plan.method.name(),
+                "fit": plan_json(plan),
+                "rolled_back": adapted.report.rolled_back(),
+                "lowered": adapted.lowered,
                 "seed": self.seed,
                 "n_train": n_train,
                 "n_test": n_test,
@@ -254,6 +218,12 @@ impl Adapt {
             adapted.report.first_loss,
             adapted.report.last_loss
         ))?;
+        if adapted.report.rolled_back() {
+            print("guard             the samples held back say that it is worse: rolled back")?;
+        }
+        if let Some(lowered) = adapted.lowered {
+            print(&format!("added classes     lowered by {lowered:.3}"))?;
+        }
         print(&format!(
             "tail              {} bytes, CRC-32 {crc:08x}",
             adapted.tail.len()

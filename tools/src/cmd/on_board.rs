@@ -141,6 +141,7 @@ pub fn adapt(
             guard: guard(&o),
         },
         tail,
+        lowered: None,
     })
 }
 

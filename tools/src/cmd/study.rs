@@ -1,9 +1,10 @@
 //! `tailtune adapt IMAGE --study …`: whole protocols, every method beside the others.
 
 use super::source::Reader;
-use super::terminal::{percent, print, print_json, progress, table};
+use super::study_table::study_table;
+use super::terminal::{print, print_json, progress};
 use super::{CommandError, wrong_call};
-use crate::adapt::study::{Clip, Row, Study};
+use crate::adapt::study::{AddWords, Clip, Row, Study};
 use crate::adapt::tuning::{Labelled, latent_len};
 use crate::data::{Dataset, Sample, Source};
 use crate::evaluation::study_plot;
@@ -83,7 +84,8 @@ impl StudyArgs {
             seeds: self.seeds,
             methods: &methods,
         };
-        let rows = self.rows(&study, &int8)?;
+        let mut rows = self.of_digits(&study)?;
+        rows.extend(self.of_words(&study)?);
         if rows.is_empty() {
             return Err(wrong_call(
                 "no protocol has its data: new-speaker and self-label take --digits; few-shots, other-speakers and noise --words; add-words --words, --known and --replay",
@@ -95,78 +97,93 @@ impl StudyArgs {
         if json {
             return print_json(&json!({ "seeds": self.seeds, "rows": rows }));
         }
-        let mut lines = table(&[
-            "protocol", "", "method", "before", "after", "worst", "runs", "",
-        ]);
-        for row in &rows {
-            lines.add_row([
-                row.study.clone(),
-                row.what.clone(),
-                row.method.to_owned(),
-                row.before.map_or(String::new(), percent),
-                percent(row.after),
-                percent(row.worst),
-                row.runs.to_string(),
-                row.note.clone().unwrap_or_default(),
-            ]);
-        }
-        print(&lines.to_string())
+        print(&study_table(&rows))
     }
 
     fn wants(&self, protocol: Protocol) -> bool {
         self.study.contains(&protocol) || self.study.contains(&Protocol::All)
     }
 
-    fn rows(&self, study: &Study<'_>, int8: &Int8Model) -> Result<Vec<Row>, CommandError> {
-        use Protocol::*;
+    /// Returns the data if one of the protocols is wanted and the data was given.
+    fn wanted<'p>(&self, path: &'p Option<PathBuf>, protocols: &[Protocol]) -> Option<&'p Path> {
+        let wanted = protocols.iter().any(|p| self.wants(*p));
+        path.as_deref().filter(|_| wanted)
+    }
+
+    fn of_digits(&self, study: &Study<'_>) -> Result<Vec<Row>, CommandError> {
+        use Protocol::{NewSpeaker, SelfLabel};
         let mut rows = Vec::new();
-        if let Some(path) = self
-            .digits
-            .as_ref()
-            .filter(|_| self.wants(NewSpeaker) || self.wants(SelfLabel))
-        {
-            let clips = encode(int8, &spoken(path, &[])?, None)?;
-            if self.wants(NewSpeaker) {
-                rows.extend(done("new-speaker", study.new_speaker(&clips, 5))?);
-            }
-            if self.wants(SelfLabel) {
-                rows.extend(done("self-label", study.self_label(&clips, 20))?);
+        let Some(path) = self.wanted(&self.digits, &[NewSpeaker, SelfLabel]) else {
+            return Ok(rows);
+        };
+        let clips = encode(study.int8, &Dataset::open_spoken(path)?, None)?;
+        if self.wants(NewSpeaker) {
+            rows.extend(done("new-speaker", study.new_speaker(&clips, 5))?);
+        }
+        if self.wants(SelfLabel) {
+            rows.extend(done("self-label", study.self_label(&clips, 20))?);
+        }
+        Ok(rows)
+    }
+
+    fn of_words(&self, study: &Study<'_>) -> Result<Vec<Row>, CommandError> {
+        use Protocol::{FewShots, Noise, OtherSpeakers};
+        let mut rows = Vec::new();
+        let all = [FewShots, OtherSpeakers, Noise, Protocol::AddWords];
+        let Some(path) = self.wanted(&self.words, &all) else {
+            return Ok(rows);
+        };
+        let mut data = Dataset::open_spoken(path)?;
+        let only = |s: &Sample| self.only.is_empty() || self.only.contains(&s.label);
+        data.samples.retain(only);
+        if data.samples.is_empty() {
+            return Err(wrong_call(format!(
+                "{}: no clip of {}; --only names words as the folders do",
+                path.display(),
+                self.only.join(", ")
+            )));
+        }
+        let clips = encode(study.int8, &data, None)?;
+        if self.wants(FewShots) {
+            for shots in 1..=3 {
+                rows.extend(done("few-shots", study.few_shots(&clips, shots))?);
             }
         }
-        let of_words = [FewShots, OtherSpeakers, Noise, AddWords];
-        if let Some(path) = self
-            .words
-            .as_ref()
-            .filter(|_| of_words.iter().any(|p| self.wants(*p)))
-        {
-            let data = spoken(path, &self.only)?;
-            let clips = encode(int8, &data, None)?;
-            if self.wants(FewShots) {
-                for shots in 1..=3 {
-                    rows.extend(done("few-shots", study.few_shots(&clips, shots))?);
-                }
-            }
-            if self.wants(OtherSpeakers) {
-                rows.extend(done("other-speakers", study.other_speakers(&clips, None))?);
-            }
-            if self.wants(Noise) {
-                let noisy = encode(int8, &data, Some(NOISE_DB))?;
-                rows.extend(done("noise", study.other_speakers(&clips, Some(&noisy)))?);
-            }
-            if let (true, Some(known), Some(replay)) =
-                (self.wants(AddWords), &self.known, &self.replay)
-            {
-                let labels: Vec<String> = int8.image().labels().iter().map(str::to_owned).collect();
-                let mut old = Dataset::open(known)?;
-                old.name_classes(&labels);
-                old.silence_zeros();
-                let old = encode(int8, &old, None)?;
-                let replay = encode(int8, &of_known_words(Dataset::open(replay)?, &labels), None)?;
-                rows.extend(done(
-                    "add-words",
-                    study.add_words(&old, &replay, &clips, 5),
-                )?);
-            }
+        if self.wants(OtherSpeakers) {
+            rows.extend(done("other-speakers", study.other_speakers(&clips))?);
+        }
+        if self.wants(Noise) {
+            let noisy = encode(study.int8, &data, Some(NOISE_DB))?;
+            rows.extend(done("noise", study.noise(&clips, &noisy, 2))?);
+        }
+        if self.wants(Protocol::AddWords) {
+            rows.extend(self.add_words(study, &clips)?);
+        }
+        Ok(rows)
+    }
+
+    fn add_words(&self, study: &Study<'_>, new: &[Clip]) -> Result<Vec<Row>, CommandError> {
+        let (Some(known), Some(replay)) = (&self.known, &self.replay) else {
+            return Ok(Vec::new());
+        };
+        let image = study.int8.image();
+        let labels: Vec<String> = image.labels().iter().map(str::to_owned).collect();
+        let mut old = Dataset::open(known)?;
+        old.name_classes(&labels);
+        old.silence_zeros();
+        let old = encode(study.int8, &old, None)?;
+        let replay = of_known_words(Dataset::open(replay)?, &labels);
+        let replay = encode(study.int8, &replay, None)?;
+        let mut rows = Vec::new();
+        for (shots, one_speaker) in [(3, true), (20, false)] {
+            let data = AddWords {
+                old: &old,
+                replay: &replay,
+                new,
+                shots,
+                one_speaker,
+            };
+            rows.extend(done("add-words", study.add_words(&data))?);
         }
         Ok(rows)
     }
@@ -181,95 +198,25 @@ fn done<E: Into<CommandError>>(
     Ok(rows)
 }
 
-/// Takes words that the image does not know for its `_unknown_`, one clip in four of them, and adds one clip of silence.
+/// Takes words that the image does not know for its `_unknown_`, and adds one clip of silence.
 fn of_known_words(mut data: Dataset, labels: &[String]) -> Dataset {
     const UNKNOWN: &str = "_unknown_";
-    let mut others = 0;
-    data.samples.retain_mut(|sample| {
-        if labels.contains(&sample.label) {
-            return true;
-        }
-        others += 1;
-        // The words come one after the other: every fourth clip is of all of them.
-        let kept = others % 4 == 1 && labels.iter().any(|l| l == UNKNOWN);
+    const SILENCE: &str = "_silence_";
+    let known = |label: &str| labels.iter().any(|l| l == label);
+    data.name_classes(labels);
+    for sample in data.samples.iter_mut().filter(|s| !known(&s.label)) {
         sample.label = UNKNOWN.into();
-        kept
-    });
-    if labels.iter().any(|l| l == "_silence_") {
+    }
+    data.samples.retain(|s| known(&s.label));
+    if known(SILENCE) {
         data.samples.push(Sample {
             id: "silence".into(),
-            label: "_silence_".into(),
+            label: SILENCE.into(),
             speaker: None,
             source: Source::Zeros,
         });
     }
     data
-}
-
-/// Opens clips that name their speakers: by a manifest, or by their files' names.
-fn spoken(path: &Path, only: &[String]) -> Result<Dataset, CommandError> {
-    let files = |dir: &Path| -> Result<Vec<PathBuf>, CommandError> {
-        let read = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-        let mut files: Vec<PathBuf> = read
-            .map(|f| f.map(|f| f.path()))
-            .collect::<Result<_, _>>()?;
-        files.sort();
-        Ok(files)
-    };
-    let is_wav = |path: &PathBuf| {
-        path.extension()
-            .is_some_and(|e| e.eq_ignore_ascii_case("wav"))
-    };
-    let name = |path: &Path| {
-        path.file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
-    let mut samples = Vec::new();
-    if !path.is_dir() {
-        samples = Dataset::open(path)?.samples;
-        if let Some(sample) = samples.iter().find(|s| s.speaker.is_none()) {
-            return Err(format!(
-                "{}: {} names no speaker; a protocol needs a manifest path,label,speaker",
-                path.display(),
-                sample.id
-            )
-            .into());
-        }
-    } else {
-        for entry in files(path)? {
-            let clips = if entry.is_dir() {
-                files(&entry)?
-            } else {
-                vec![entry.clone()]
-            };
-            for clip in clips.into_iter().filter(is_wav) {
-                let file = name(&clip);
-                let mut parts = file.split('_');
-                let (first, second) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-                let (label, speaker) = if entry.is_dir() {
-                    (name(&entry), first.to_owned())
-                } else {
-                    (first.to_owned(), second.to_owned())
-                };
-                samples.push(Sample {
-                    id: clip.display().to_string(),
-                    label,
-                    speaker: Some(speaker),
-                    source: Source::Wav(clip),
-                });
-            }
-        }
-    }
-    samples.retain(|s| only.is_empty() || only.contains(&s.label));
-    if samples.is_empty() {
-        return Err(format!("{}: no clips; give a folder of DIGIT_SPEAKER_TAKE.wav, of WORD/SPEAKER_TAKE.wav, or a manifest path,label,speaker", path.display()).into());
-    }
-    Ok(Dataset {
-        samples,
-        numbered: false,
-    })
 }
 
 /// Runs the trunk over clips, in noise of so many dB below each if wanted.

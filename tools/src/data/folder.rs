@@ -54,7 +54,8 @@ pub(super) fn source(path: &Path) -> Result<Option<Source>, DataError> {
     })
 }
 
-fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+/// Returns what a folder holds, sorted; hidden files are passed over.
+pub(super) fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     let io = |source| DataError::Io {
         path: path.into(),
         source,

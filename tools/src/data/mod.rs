@@ -5,6 +5,7 @@ mod folder;
 mod manifest;
 mod picture;
 mod safetensors;
+mod spoken;
 mod window;
 
 use crate::audio::{FrontEnd, WavError, centre, read_wav};
@@ -50,6 +51,16 @@ pub enum DataError {
         line: u64,
         /// What is wrong.
         reason: String,
+    },
+    /// A clip of which nobody knows who spoke.
+    #[error("{}: {id} names no speaker; {hint}", path.display())]
+    NoSpeaker {
+        /// The folder or manifest.
+        path: PathBuf,
+        /// The clip.
+        id: String,
+        /// What was looked for.
+        hint: &'static str,
     },
     /// A safetensors file does not hold features and labels.
     #[error("{}: {reason}", path.display())]
@@ -296,11 +307,7 @@ impl Dataset {
                     wanted: shots,
                 });
             }
-            // Fisher and Yates, as far as it is needed.
-            for i in 0..shots {
-                let other = i + random.below((places.len() - i) as u32) as usize;
-                places.swap(i, other);
-            }
+            random.draw(&mut places, shots);
             picked.extend_from_slice(&places[..shots]);
         }
         picked.sort_unstable();

@@ -171,6 +171,39 @@ fn sound_without_a_front_end_says_so() {
 }
 
 #[test]
+fn speakers_are_named_by_files_or_by_a_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    wav(&dir.path().join("digits/3_ann_0.wav"), 1);
+    wav(&dir.path().join("words/zoom in/bo_NO_1.wav"), 1);
+    fs::write(dir.path().join("words/README.md"), "no clip").unwrap();
+    let named = |folder: &str| {
+        let data = Dataset::open_spoken(&dir.path().join(folder)).unwrap();
+        let sample = &data.samples[0];
+        assert_eq!(data.samples.len(), 1);
+        (sample.label.clone(), sample.speaker.clone().unwrap())
+    };
+    assert_eq!(named("digits"), ("3".into(), "ann".into()));
+    assert_eq!(named("words"), ("zoom in".into(), "bo".into()));
+    let clip = dir.path().join("digits/3_ann_0.wav");
+    let list = |speaker: &str| {
+        let text = format!("path,label,speaker\n{},three,{speaker}\n", clip.display());
+        let path = dir.path().join("list.csv");
+        fs::write(&path, text).unwrap();
+        Dataset::open_spoken(&path)
+    };
+    assert_eq!(
+        list("ann").unwrap().samples[0].speaker.as_deref(),
+        Some("ann")
+    );
+    assert!(matches!(list(""), Err(DataError::NoSpeaker { .. })));
+    let empty = Dataset::open_spoken(&dir.path().join("words/zoom in/none"));
+    assert!(matches!(empty, Err(DataError::Io { .. })));
+    fs::create_dir(dir.path().join("nothing")).unwrap();
+    let empty = Dataset::open_spoken(&dir.path().join("nothing"));
+    assert!(matches!(empty, Err(DataError::Empty { .. })));
+}
+
+#[test]
 fn shots_are_drawn_by_the_seed() {
     let sample = |i: usize| Sample {
         id: i.to_string(),

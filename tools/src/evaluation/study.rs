@@ -45,14 +45,17 @@ pub fn study_plot(rows: &[Row]) -> String {
                 &tip,
             );
         }
-        let value = format!("{:.1} %", 100.0 * row.after);
+        let mut value = format!("{:.1} %", 100.0 * row.after);
+        if let Some(added) = row.added_words {
+            value += &format!("; new words {:.1} %", 100.0 * added);
+        }
         body += &text((left + WIDTH + 8.0, y + 11.0), "start", &value);
         y += ROW;
     }
     let style = "<style>text{font:12px sans-serif}.bar{fill:#3a6ea5}.line{fill:#c0392b}</style>";
     let drawing = frame(
         "Accuracy after tuning; the mark is the accuracy before",
-        left + WIDTH + 70.0,
+        left + WIDTH + 180.0,
         y + 10.0,
         &body,
     );
