@@ -9,12 +9,16 @@ mod boards;
 pub mod convert;
 mod demo;
 pub mod eval;
+mod flash;
 mod inspect;
 mod on_board;
+mod on_probe;
 mod plan;
+mod probes;
 mod source;
 mod study;
 mod synthesize;
+mod tail;
 pub mod terminal;
 mod train;
 
@@ -38,6 +42,9 @@ enum Command {
     Adapt(Box<adapt::Adapt>),
     Inspect(inspect::Inspect),
     Boards(boards::Boards),
+    Flash(Box<flash::Flash>),
+    Tail(Box<tail::Tail>),
+    Probes(probes::Probes),
     Demo(demo::Demo),
     Synthesize(synthesize::Synthesize),
     Bench(bench::Bench),
@@ -75,6 +82,9 @@ fn run(cli: Cli) -> ExitCode {
         Command::Adapt(c) => c.run(),
         Command::Inspect(c) => c.run(),
         Command::Boards(c) => c.run(),
+        Command::Flash(c) => c.run(),
+        Command::Tail(c) => c.run(),
+        Command::Probes(c) => c.run(),
         Command::Demo(c) => c.run(),
         Command::Synthesize(c) => c.run(),
         Command::Bench(c) => c.run(),
