@@ -14,6 +14,7 @@ pub mod image_file;
 pub mod image_writer;
 pub mod import;
 pub mod int8;
+pub mod merge;
 pub mod metrics;
 pub mod models;
 pub mod output;

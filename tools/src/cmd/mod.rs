@@ -11,6 +11,7 @@ mod demo;
 pub mod eval;
 mod flash;
 mod inspect;
+mod merge;
 mod on_board;
 mod on_probe;
 mod plan;
@@ -44,6 +45,7 @@ enum Command {
     Boards(boards::Boards),
     Flash(Box<flash::Flash>),
     Tail(Box<tail::Tail>),
+    Merge(merge::Merge),
     Probes(probes::Probes),
     Demo(demo::Demo),
     Synthesize(synthesize::Synthesize),
@@ -84,6 +86,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Boards(c) => c.run(),
         Command::Flash(c) => c.run(),
         Command::Tail(c) => c.run(),
+        Command::Merge(c) => c.run(),
         Command::Probes(c) => c.run(),
         Command::Demo(c) => c.run(),
         Command::Synthesize(c) => c.run(),

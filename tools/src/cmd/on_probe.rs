@@ -1,7 +1,7 @@
 //! What the commands over a probe share: the options, the device, the progress.
 
-use super::CommandError;
 use super::terminal::progress;
+use super::{CommandError, wrong_call};
 use crate::board::{self, Board};
 use crate::flash::device::{Device, Step};
 use crate::flash::plan::real;
@@ -22,15 +22,19 @@ pub struct OnProbe {
 impl OnProbe {
     /// Attaches to the board's chip. With `unlock`, a protected chip may be erased to get in.
     pub fn attach(&self, unlock: bool) -> Result<Box<dyn Device>, CommandError> {
-        real(&self.board)?;
+        real(&self.board).map_err(wrong_call)?;
         self.open(unlock)
     }
 
     #[cfg(feature = "flash")]
     fn open(&self, unlock: bool) -> Result<Box<dyn Device>, CommandError> {
+        use crate::flash::device::DeviceError;
         let probe = self.probe.as_deref();
-        let device = crate::flash::probe::ProbeDevice::attach(&self.board, probe, unlock)?;
-        Ok(Box::new(device))
+        match crate::flash::probe::ProbeDevice::attach(&self.board, probe, unlock) {
+            Ok(device) => Ok(Box::new(device)),
+            Err(e @ DeviceError::Selector { .. }) => Err(wrong_call(e)),
+            Err(e) => Err(e.into()),
+        }
     }
 
     #[cfg(not(feature = "flash"))]

@@ -1,10 +1,9 @@
 //! `tailtune tail`: adapted tails out of a device and back.
 
+use super::CommandError;
 use super::flash::tails;
 use super::on_probe::OnProbe;
 use super::terminal::{print, print_json};
-use super::{CommandError, wrong_call};
-use crate::flash::plan::real;
 use crate::flash::slots::{self, hex};
 use crate::image_writer::AlignedBytes;
 use crate::output::write_whole;
@@ -96,7 +95,6 @@ impl Tail {
 
 impl Read {
     fn run(self) -> Result<(), CommandError> {
-        real(&self.on.board).map_err(wrong_call)?;
         let found = self
             .on
             .with(|device| Ok(slots::read(device, &self.on.board)?))?;
@@ -144,7 +142,6 @@ impl Read {
 
 impl Write {
     fn run(self) -> Result<(), CommandError> {
-        real(&self.on.board).map_err(wrong_call)?;
         let bytes = read(&self.file)?;
         let exported = slots::parse(&bytes).map_err(|e| at(&self.file, &e))?;
         let saved = {
@@ -176,7 +173,6 @@ impl Write {
 impl Erase {
     fn run(self) -> Result<(), CommandError> {
         let board = &self.on.board;
-        real(board).map_err(wrong_call)?;
         let mut device = self.on.attach(false)?;
         let erased = slots::reset(&mut *device, board);
         let reset = device.reset();

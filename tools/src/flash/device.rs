@@ -149,13 +149,11 @@ pub enum DeviceError {
     },
     /// The chip does not let a debugger in.
     #[error(
-        "the {chip} is protected against debuggers ({reason}), or the chip on the probe is another one; --chip-erase --erase-tails unlocks it where the chip allows that, and erases everything on it"
+        "the {chip} is protected against debuggers, and only erasing everything on it lets one in: fetch nothing more from it and add --chip-erase --erase-tails, or name another board if this is another chip"
     )]
     Protected {
         /// The chip.
         chip: String,
-        /// What probe-rs says.
-        reason: String,
     },
     /// There is no flash at an address, or nothing that writes it.
     #[error("{address:#x}: {reason}; the regions in board.toml must lie in the chip's flash")]

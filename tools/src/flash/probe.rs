@@ -3,7 +3,9 @@
 use super::device::{Device, DeviceError, Progress, Step};
 use super::file::Piece;
 use crate::board::Board;
-use probe_rs::architecture::arm::ArmError;
+use probe_rs::architecture::arm::dp::DpAddress;
+use probe_rs::architecture::arm::sequences::DefaultArmSequence;
+use probe_rs::architecture::arm::{ArmError, FullyQualifiedApAddress};
 use probe_rs::config::{MemoryRegion, Registry};
 use probe_rs::flashing::{
     DownloadOptions, FlashError, FlashProgress, ProgressEvent, ProgressOperation, erase, erase_all,
@@ -86,17 +88,7 @@ impl ProbeDevice {
             Permissions::new()
         };
         let attached = probe.attach(target, permissions);
-        let session = attached.map_err(|e| match &e {
-            Error::MissingPermissions(reason)
-            | Error::Arm(ArmError::MissingPermissions(reason)) => DeviceError::Protected {
-                chip: chip.clone(),
-                reason: reason.clone(),
-            },
-            _ => DeviceError::NoChip {
-                chip: chip.clone(),
-                reason: chain(&e),
-            },
-        })?;
+        let session = attached.map_err(|e| refused(board, selector, &e))?;
         let mut device = Self { session, chip };
         device.check_core(board)?;
         device.check_chip(board, &registry)?;
@@ -323,6 +315,47 @@ fn report(event: &ProgressEvent, done: &mut Done, progress: &mut Progress<'_>) {
         }
         _ => {}
     }
+}
+
+/// Returns why a chip did not let itself be attached to.
+fn refused(board: &Board, selector: Option<&str>, error: &Error) -> DeviceError {
+    let chip = board.chip.clone();
+    match error {
+        Error::MissingPermissions(_) | Error::Arm(ArmError::MissingPermissions(_)) => {
+            // An nRF52 that is protected hides its memory. Of another chip, what probe-rs takes for the state
+            // of its protection reads as 0 too.
+            if chip.starts_with("nRF52") && memory_answers(selector) {
+                return DeviceError::WrongChip {
+                    board: board.name.clone(),
+                    found: "one whose memory answers where that of a protected nRF52 would not"
+                        .into(),
+                    expected: chip,
+                };
+            }
+            DeviceError::Protected { chip }
+        }
+        _ => DeviceError::NoChip {
+            chip,
+            reason: chain(error),
+        },
+    }
+}
+
+/// Returns whether CPUID can be read through the first access port, without any chip's own sequences.
+fn memory_answers(selector: Option<&str>) -> bool {
+    let read = || -> Option<u32> {
+        let mut probe = open(selector).ok()?;
+        probe.select_protocol(WireProtocol::Swd).ok()?;
+        probe.attach_to_unspecified().ok()?;
+        let interface = probe.try_into_arm_debug_interface(DefaultArmSequence::create());
+        let mut interface = interface.ok()?;
+        interface.select_debug_port(DpAddress::Default).ok()?;
+        let port = FullyQualifiedApAddress::v1_with_default_dp(0);
+        let mut memory = interface.memory_interface(&port).ok()?;
+        memory.read_word_32(0xe000_ed00).ok()
+    };
+    // An Arm core of one of Arm's own designs.
+    read().is_some_and(|cpuid| cpuid >> 24 == 0x41)
 }
 
 fn open(selector: Option<&str>) -> Result<Probe, DeviceError> {

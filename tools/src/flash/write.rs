@@ -121,7 +121,7 @@ pub fn read_back(
         for (i, chunk) in piece.bytes.chunks(BACK).enumerate() {
             let address = piece.address + (i * BACK) as u32;
             let back = back.get_mut(..chunk.len()).unwrap_or_default();
-            device.read(address, back)?;
+            device.read(address, back).map_err(after_a_write)?;
             if let Some(at) = back.iter().zip(chunk).position(|(a, b)| a != b) {
                 return Err(WriteError::Differs {
                     what: piece.name.clone(),
@@ -135,4 +135,16 @@ pub fn read_back(
         }
     }
     Ok(())
+}
+
+/// A read that fails behind a write leaves it unknown what was written.
+fn after_a_write(error: DeviceError) -> DeviceError {
+    match error {
+        DeviceError::Failed { doing, reason, .. } => DeviceError::Failed {
+            doing,
+            reason,
+            spoiled: true,
+        },
+        other => other,
+    }
 }
