@@ -48,7 +48,7 @@ pub fn read(path: &Path) -> Result<AlignedBytes, ImageFileError> {
     join(pieces)
 }
 
-type Pieces = Vec<(u64, Vec<u8>)>;
+pub(crate) type Pieces = Vec<(u64, Vec<u8>)>;
 
 fn join(mut pieces: Pieces) -> Result<AlignedBytes, ImageFileError> {
     pieces.sort_by_key(|(address, _)| *address);
@@ -64,7 +64,7 @@ fn join(mut pieces: Pieces) -> Result<AlignedBytes, ImageFileError> {
     Ok(AlignedBytes::new(&all))
 }
 
-fn hex(bytes: &[u8]) -> Result<Pieces, ImageFileError> {
+pub(crate) fn hex(bytes: &[u8]) -> Result<Pieces, ImageFileError> {
     let bad = |reason: String| ImageFileError::Form {
         form: "Intel HEX",
         reason,
@@ -82,7 +82,7 @@ fn hex(bytes: &[u8]) -> Result<Pieces, ImageFileError> {
     Ok(pieces)
 }
 
-fn uf2(bytes: &[u8]) -> Result<Pieces, ImageFileError> {
+pub(crate) fn uf2(bytes: &[u8]) -> Result<Pieces, ImageFileError> {
     let bad = |reason: &str| ImageFileError::Form {
         form: "UF2",
         reason: reason.into(),

@@ -10,13 +10,18 @@ pub mod convert;
 mod demo;
 pub mod eval;
 mod fit_args;
+mod flash;
 mod inspect;
+mod merge;
 mod on_board;
+mod on_probe;
 mod plan;
+mod probes;
 mod source;
 mod study;
 mod study_table;
 mod synthesize;
+mod tail;
 pub mod terminal;
 mod train;
 
@@ -40,6 +45,10 @@ enum Command {
     Adapt(Box<adapt::Adapt>),
     Inspect(inspect::Inspect),
     Boards(boards::Boards),
+    Flash(Box<flash::Flash>),
+    Tail(Box<tail::Tail>),
+    Merge(merge::Merge),
+    Probes(probes::Probes),
     Demo(demo::Demo),
     Synthesize(synthesize::Synthesize),
     Bench(bench::Bench),
@@ -77,6 +86,10 @@ fn run(cli: Cli) -> ExitCode {
         Command::Adapt(c) => c.run(),
         Command::Inspect(c) => c.run(),
         Command::Boards(c) => c.run(),
+        Command::Flash(c) => c.run(),
+        Command::Tail(c) => c.run(),
+        Command::Merge(c) => c.run(),
+        Command::Probes(c) => c.run(),
         Command::Demo(c) => c.run(),
         Command::Synthesize(c) => c.run(),
         Command::Bench(c) => c.run(),

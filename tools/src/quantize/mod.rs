@@ -7,6 +7,7 @@
 //! linear      weights per output channel, biases with the input's zero point folded in
 //! block       one encoder block
 //! fake        the float forward on an image's grids
+//! dequantize  the float block that an image's integers stand for
 //! fixed       real factors → mantissas and shifts
 //! ```
 //!
@@ -16,6 +17,7 @@
 
 mod block;
 pub mod calibrate;
+pub mod dequantize;
 mod embedding;
 pub mod fake;
 pub mod fixed;
@@ -253,6 +255,48 @@ fn pool_and_head(c: &mut Context<'_>, scales: &ResidualScales) -> Result<(), Qua
         c.writer.put(TensorKind::HeadEpilogue, NO_LAYER, epilogue);
     }
     Ok(())
+}
+
+/// Quantizes a head of its own, `[classes][d_model]` and `[classes]`, that reads int8 features of this step and
+/// zero point. No logit can leave int16. None where a factor does not fit.
+pub(crate) fn head(
+    weights: &[f32],
+    biases: &[f32],
+    scale: f64,
+    zero_point: i32,
+) -> Option<(TensorData, TensorData)> {
+    let out_features = biases.len();
+    let in_features = weights.len().checked_div(out_features)?;
+    let (low, high) = (
+        f64::from(-128 - zero_point) * scale,
+        f64::from(127 - zero_point) * scale,
+    );
+    let mut bound = 1e-6f64;
+    for (row, &bias) in weights.chunks_exact(in_features.max(1)).zip(biases) {
+        let sum = |of: fn(f64, f64) -> f64| -> f64 {
+            let terms = row
+                .iter()
+                .map(|&w| of(f64::from(w) * low, f64::from(w) * high));
+            terms.sum::<f64>() + f64::from(bias)
+        };
+        bound = bound.max(sum(f64::max).abs()).max(sum(f64::min).abs());
+    }
+    let head = crate::float_model::Linear {
+        out_features,
+        in_features,
+        weight: weights.to_vec(),
+        bias: biases.to_vec(),
+    };
+    let input = Quantization {
+        scale,
+        zero_point,
+        method: RangeMethod::MinMax,
+    };
+    let output = Output {
+        scale: bound / 32767.0,
+        zero_point: 0,
+    };
+    quantize_linear(&head, None, &input, &output)
 }
 
 /// Returns the quantization of a range that is not searched.
