@@ -95,7 +95,8 @@ fn export(image: &[u8], classes: usize) -> Vec<u8> {
         bias: &mut bias,
         names: &mut names,
     };
-    let mut head = LinearHead::new(buffers, &FromScratch { d_model }).unwrap();
+    let scratch = FromScratch { d_model };
+    let mut head = LinearHead::new(buffers, &scratch).unwrap();
     for class in 0..classes {
         head.add_class(&format!("class {class}")).unwrap();
     }

@@ -5,8 +5,9 @@ use tailtune::model::Head;
 use tailtune::store::Record;
 use tailtune::store::export::parse;
 use tailtune::store::record::checksum;
-use tailtune::tune::{HeadOrigin, MethodId, Optimizer, Recipe, Tail};
-use tailtune_tools::adapt::tuning::{Labelled, Origin, logits, tune};
+use tailtune::tune::{HeadOrigin, MethodId, Optimizer, Tail};
+use tailtune_tools::adapt::measure::logits;
+use tailtune_tools::adapt::tuning::{Labelled, Origin, Plan, tune};
 use tailtune_tools::image_writer::AlignedBytes;
 use tailtune_tools::int8::{Int8Input, Int8Model, argmax};
 use tailtune_tools::merge::{Merge, MergeError};
@@ -81,7 +82,7 @@ fn export(id: [u8; 16], payload: &[u8]) -> Vec<u8> {
 }
 
 fn tuned(int8: &Int8Model, method: MethodId, train: &[Labelled]) -> AlignedBytes {
-    let mut plan = Recipe::new(method);
+    let mut plan = Plan::new(method);
     plan.schedule.epochs = 6;
     if method.below_the_block() {
         plan.schedule.optimizer = Optimizer::Adam;
@@ -170,7 +171,7 @@ fn a_merged_image_answers_as_the_tail_does() {
             }
             assert!(same >= 190, "{name}: {same} of 200 answers are the same");
             assert!(
-                right[0].abs_diff(right[1]) <= 6,
+                usize::abs_diff(right[0], right[1]) <= 6,
                 "{name}: {right:?} of 200 are right"
             );
             assert!(
@@ -186,7 +187,7 @@ fn a_tail_of_the_images_classes_keeps_the_model() {
     let int8 = model(NormOrder::Post, 3);
     let (_, train) = samples(&int8, 60, 5);
     let train: Vec<&Labelled> = train.iter().filter(|s| s.label < 3).collect();
-    let plan = Recipe::new(MethodId::Softmax);
+    let plan = Plan::new(MethodId::Softmax);
     let bytes = tune(&int8, Origin::Image, &[], &train, &plan).unwrap().tail;
     let export = export(int8.image().model_id().0, &bytes);
     let merge = Merge::new(int8.image(), &parse(&export).unwrap(), &bytes).unwrap();
@@ -215,11 +216,8 @@ fn what_does_not_belong_together_is_refused() {
     );
     let mut cut = bytes.to_vec();
     cut.truncate(40);
-    let refused = Merge::new(
-        int8.image(),
-        &parse(&own).unwrap(),
-        &AlignedBytes::new(&cut),
-    );
+    let cut = AlignedBytes::new(&cut);
+    let refused = Merge::new(int8.image(), &parse(&own).unwrap(), &cut);
     assert!(matches!(refused.unwrap_err(), MergeError::Tail(_)));
 }
 

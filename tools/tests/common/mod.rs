@@ -30,6 +30,7 @@ impl Tensor {
         }
     }
 
+    #[allow(dead_code, reason = "not every test binary writes integers")]
     pub fn i32(shape: &[usize], values: &[i32]) -> Self {
         Self {
             dtype: Dtype::I32,
