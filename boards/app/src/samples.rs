@@ -128,3 +128,10 @@ pub(crate) fn as_i8(bytes: &[u8]) -> &[i8] {
 pub(crate) fn as_i8_mut(bytes: &mut [u8]) -> &mut [i8] {
     <[i8]>::mut_from_bytes(bytes).unwrap_or_default()
 }
+
+/// Returns as many numbers as bytes hold from their start on; none where these are not aligned to words.
+pub(crate) fn as_f32_mut(bytes: &mut [u8]) -> &mut [f32] {
+    let count = bytes.len() / size_of::<f32>();
+    let numbers = <[f32]>::mut_from_prefix_with_elems(bytes, count);
+    numbers.map_or(&mut [], |(numbers, _)| numbers)
+}

@@ -3,7 +3,7 @@
 use crate::error::{AppError, PlatformError, replay, room};
 use crate::job::{HEADER_BYTES, Job, Kind, names};
 use crate::outcome::Outcome;
-use crate::samples::{JobSamples, as_i8, as_i8_mut, best_class};
+use crate::samples::{JobSamples, as_f32_mut, as_i8, as_i8_mut, best_class};
 use crate::tune::{self, Done};
 use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
@@ -13,7 +13,7 @@ use tailtune::model::{Arena, Encoder, Head, Input, InputError};
 use tailtune::store::Store;
 use tailtune::tune::{
     ClassName, FlashBuffers, FlashReplay, HeadOrigin, Replay, Samples, Start, Tail, WorkMemory,
-    argmax,
+    Workspace, argmax,
 };
 use zerocopy::IntoBytes;
 
@@ -55,7 +55,8 @@ pub struct ReplayFlash<R> {
 
 /// The memory of a session: arena of `A` bytes, inputs of up to `I` values, up to `C` added classes, up
 /// to `N` training samples and as many test samples, and `W` numbers of 4 bytes in which everything else
-/// of a tune is laid out: features or a latent, the head, the method, the tail.
+/// of a tune is laid out: features or a latent, the head, the method, the tail. Head and method take the
+/// arena instead where that is the larger one.
 pub struct Memory<const A: usize, const I: usize, const C: usize, const N: usize, const W: usize> {
     arena: Arena<A>,
     input: [u8; I],
@@ -188,6 +189,12 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
             };
             let added = room(samples.input, job.names_len)?;
             samples.platform.read_job(HEADER_BYTES as u32, added)?;
+            // The encoder has done its part: where its arena is the larger piece, the method works there.
+            let arena = as_f32_mut(self.arena.as_mut_slice());
+            let work = match arena.len() > work.left() {
+                true => Workspace::new(arena),
+                false => work,
+            };
             let platform = &mut *samples.platform;
             let method = tune::Job {
                 recipe: &job.recipe,
