@@ -12,8 +12,8 @@ use tailtune::model::latent::latent_bytes;
 use tailtune::model::{Arena, Encoder, Head, Input, InputError};
 use tailtune::store::Store;
 use tailtune::tune::{
-    ClassName, FlashBuffers, FlashReplay, HeadOrigin, Replay, Samples, Start, Tail, WorkMemory,
-    Workspace, argmax,
+    ClassName, FlashBuffers, FlashReplay, HeadOrigin, Replay, Samples, Start, Tail, TuneError,
+    WorkMemory, Workspace, argmax,
 };
 use zerocopy::IntoBytes;
 
@@ -147,6 +147,9 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         let mut work = self.work.workspace();
         // Features are kept to measure a tail's head on; a tail of the block needs the encoder once more.
         let below = job.kind == Kind::Adapt && job.recipe.method.below_the_block();
+        if below && !cfg!(feature = "blocks") {
+            return Err(TuneError::HeadsOnly.into());
+        }
         let kept = if below { 0 } else { job.test as usize };
         let values = work.bytes(kept.max(1) * d)?;
         let mut test = Replay::new(as_i8_mut(values), test_labels, d)?;
@@ -167,7 +170,7 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
                 state: None,
             };
             let (mut in_flash, mut in_ram);
-            let train: &mut dyn Samples = if below {
+            let train: &mut dyn Samples = if cfg!(feature = "blocks") && below {
                 let len = latent_bytes(image.config());
                 let buffers = FlashBuffers {
                     labels,
@@ -214,6 +217,8 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         let logits = work.take(tail.classes())?;
         let right_after = if tail.block().is_empty() {
             right_of(&tail, &mut test, logits)?
+        } else if !cfg!(feature = "blocks") {
+            return Err(TuneError::HeadsOnly.into());
         } else {
             let patched = image.patched(tail.block())?;
             let mut encoder = Encoder::new(&patched, self.arena.as_mut_slice())?;

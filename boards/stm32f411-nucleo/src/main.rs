@@ -15,7 +15,7 @@ use static_cell::ConstStaticCell;
 use tailtune_app::Memory;
 use tailtune_app::device::{Device, LedButton, NoFlash, Regions};
 
-/// Room for models of the model region's size: 20 KiB of arena, inputs of 98 × 40, 32 added classes, 128
+/// Room for keywords and everything smaller: 20 KiB of arena, inputs of 98 × 40, 32 added classes, 128
 /// training and 128 test samples, 64 KiB to tune a head in.
 static MEMORY: ConstStaticCell<Memory<{ 20 * 1024 }, 4096, 32, 128, { 16 * 1024 }>> =
     ConstStaticCell::new(Memory::new());
