@@ -44,7 +44,10 @@ fn readmes_have_the_regions_the_chip_and_the_commands() {
         let run = format!("probe-rs run --chip {}\"", board.chip);
         let target = format!("target = \"{}\"\n", board.target);
         let config = read(".cargo/config.toml");
-        assert!(config.contains(&run) && config.contains(&target), "{config}");
+        assert!(
+            config.contains(&run) && config.contains(&target),
+            "{config}"
+        );
         let chip = format!("chip = \"{}\"\n", board.chip);
         assert!(read("Embed.toml").contains(&chip), "{}: {chip}", board.name);
     }

@@ -81,11 +81,14 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         }
     }
 
+    // Each of what a boot may do is a frame of its own: stacks are small, and one frame of all would hold them all.
+
     /// Runs the model once on frames that are the zero of every feature's int8 range, and returns the
     /// best class: a sign of life where there is no job.
     ///
     /// # Errors
     /// [`AppError`].
+    #[inline(never)]
     pub fn sign_of_life<E>(&mut self, image: &[u8]) -> Result<u16, AppError<E>> {
         let image = Image::parse(image)?;
         let mut encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
@@ -114,21 +117,24 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         platform.read_job(0, &mut header)?;
         let mut job = Job::parse(&header).ok_or(AppError::Job)?;
         job.kind = platform.choose(job.kind, store.locate(&image.model_id().0).is_ok());
-        let encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
         match job.kind {
             #[cfg(feature = "audio")]
-            Kind::Listen => crate::listen::listen(platform, &job, &image, encoder, &mut self.input),
+            Kind::Listen => {
+                let encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
+                crate::listen::listen(platform, &job, &image, encoder, &mut self.input)
+            }
             #[cfg(not(feature = "audio"))]
             Kind::Listen => Err(AppError::Job),
             Kind::Infer => {
                 let samples = JobSamples::new(platform, job, &mut self.input)?;
-                infer(samples, encoder, &image)
+                infer(samples, self.arena.as_mut_slice(), &image)
             }
             Kind::Adapt | Kind::Evaluate => self.adapt(platform, job, &image, store, latents),
         }
     }
 
     /// Measures the image's own head; tunes, if that is the job; measures the tail that flash holds then.
+    #[inline(never)]
     fn adapt<P: Platform, F: NorFlash, R: NorFlash>(
         &mut self,
         platform: &mut P,
@@ -153,8 +159,10 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         let kept = if below { 0 } else { job.test as usize };
         let values = work.bytes(kept.max(1) * d)?;
         let mut test = Replay::new(as_i8_mut(values), test_labels, d)?;
-        let mut encoder = Encoder::new(image, self.arena.as_mut_slice())?;
-        let right_before = samples.count(&mut encoder, "test", &mut |features, label| {
+        // Not taken out of the result: an encoder is large, and stacks are small.
+        let mut encoder = Encoder::new(image, self.arena.as_mut_slice());
+        let encoder = encoder.as_mut().map_err(|e| *e)?;
+        let right_before = samples.count(encoder, "test", &mut |features, label| {
             if !below {
                 test.push(features, label, usize::from(u16::MAX))?;
             }
@@ -182,22 +190,17 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
                 in_flash = opened.map_err(replay)?;
                 in_flash.clear().map_err(replay)?;
                 let buffer = work.reborrow().bytes(len)?;
-                samples.keep_latents(&mut encoder, as_i8_mut(buffer), &mut in_flash)?;
+                samples.keep_latents(encoder, as_i8_mut(buffer), &mut in_flash)?;
                 &mut in_flash
             } else {
                 let values = work.bytes((job.train as usize).max(1) * d)?;
                 in_ram = Replay::new(as_i8_mut(values), labels, d)?;
-                samples.keep(&mut encoder, &mut in_ram)?;
+                samples.keep(encoder, &mut in_ram)?;
                 &mut in_ram
             };
             let added = room(samples.input, job.names_len)?;
             samples.platform.read_job(HEADER_BYTES as u32, added)?;
-            // The encoder has done its part: where its arena is the larger piece, the method works there.
-            let arena = as_f32_mut(self.arena.as_mut_slice());
-            let work = match arena.len() > work.left() {
-                true => Workspace::new(arena),
-                false => work,
-            };
+            let work = larger(self.arena.as_mut_slice(), work);
             let platform = &mut *samples.platform;
             let method = tune::Job {
                 recipe: &job.recipe,
@@ -210,6 +213,9 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
             }
         }
 
+        // A tail of a block needs the arena to be measured.
+        #[cfg(not(feature = "blocks"))]
+        let mut work = larger(self.arena.as_mut_slice(), work);
         let saved = store.locate(&id)?;
         let bytes = work.bytes(saved.len)?;
         done.saved = Some(store.load(&id, bytes)?);
@@ -217,15 +223,18 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         let logits = work.take(tail.classes())?;
         let right_after = if tail.block().is_empty() {
             right_of(&tail, &mut test, logits)?
-        } else if !cfg!(feature = "blocks") {
-            return Err(TuneError::HeadsOnly.into());
         } else {
-            let patched = image.patched(tail.block())?;
-            let mut encoder = Encoder::new(&patched, self.arena.as_mut_slice())?;
-            samples.count(&mut encoder, "test after", &mut |features, label| {
-                tail.logits(features, logits)?;
-                Ok(argmax(logits) == Some(label.into()))
-            })?
+            #[cfg(not(feature = "blocks"))]
+            return Err(TuneError::HeadsOnly.into());
+            #[cfg(feature = "blocks")]
+            {
+                let patched = image.patched(tail.block())?;
+                let mut encoder = Encoder::new(&patched, self.arena.as_mut_slice())?;
+                samples.count(&mut encoder, "test after", &mut |features, label| {
+                    tail.logits(features, logits)?;
+                    Ok(argmax(logits) == Some(label.into()))
+                })?
+            }
         };
         let outcome = Outcome::new(&job, [right_before, right_after], &done);
         samples.platform.write_result(outcome.as_bytes())?;
@@ -251,6 +260,15 @@ fn room_for<E>(needed: u32, found: usize) -> Result<(), AppError<E>> {
     }
 }
 
+/// Returns the larger of two pieces of memory: the arena, once the encoder has done its part, or what is left.
+fn larger<'m>(arena: &'m mut [u8], work: Workspace<'m>) -> Workspace<'m> {
+    let arena = as_f32_mut(arena);
+    match arena.len() > work.left() {
+        true => Workspace::new(arena),
+        false => work,
+    }
+}
+
 /// Returns as much of a region as holds no more than `most` latents.
 fn of_no_more<R: NorFlash>(mut region: Range<u32>, len: usize, most: usize) -> Range<u32> {
     let slots = |region: &Range<u32>| {
@@ -263,6 +281,7 @@ fn of_no_more<R: NorFlash>(mut region: Range<u32>, len: usize, most: usize) -> R
 }
 
 /// Returns how many kept features a tail's head gets right.
+#[inline(never)]
 fn right_of<E>(
     tail: &Tail<'_>,
     kept: &mut Replay<'_>,
@@ -282,11 +301,14 @@ fn right_of<E>(
 pub(crate) const MAX_CLASSES: usize = 64;
 
 /// Runs every test sample whole and in steps, and writes both logits.
+#[inline(never)]
 fn infer<P: Platform, E>(
     mut samples: JobSamples<'_, P>,
-    mut encoder: Encoder<'_>,
+    arena: &mut [u8],
     image: &Image<'_>,
 ) -> Result<(), AppError<E>> {
+    let mut encoder = Encoder::new(image, arena);
+    let encoder = encoder.as_mut().map_err(|e| *e)?;
     let head = Head::new(image)?;
     let n = head.n_classes();
     room_for(n as u32, MAX_CLASSES)?;
@@ -297,7 +319,7 @@ fn infer<P: Platform, E>(
         let whole = encoder.forward(Input::Frames(as_i8(samples.input)))?;
         head.logits(&whole, logits);
         samples.platform.write_result(logits.as_bytes())?;
-        let features = samples.forward(&mut encoder)?;
+        let features = samples.forward(encoder)?;
         head.logits(&features, logits);
         samples.platform.write_result(logits.as_bytes())?;
         samples.platform.progress("infer", i + 1, samples.job.test);
