@@ -1,32 +1,27 @@
 //! A method that is chosen at run time, over one piece of memory.
 
+use super::any_head::{AnyHead, Start};
 use super::block::{
     BlockBuffers, MasterBuffers, MergeReport, affine_len, block_bytes, lora_len, master_len,
     scratch_len,
 };
-use super::ridge::{factor_len, feature_len};
 use super::{
-    BlockWeights, ClassName, HeadOrigin, LastBlock, LastBlockMaster, LinearHead, Lora, Math,
-    Method, MethodId, Ncm, NormBias, Recipe, Ridge, Schedule, Softmax, TailError, TuneError,
-    Workspace,
+    BlockWeights, ClassName, LastBlock, LastBlockMaster, Lora, Math, Method, MethodId, NormBias,
+    Recipe, Schedule, TailError, TuneError, Workspace,
 };
-use crate::image::{Image, ModelConfig};
+use crate::image::ModelConfig;
 use crate::model::Features;
 
 /// Any of the methods.
 ///
-/// Firmware that knows its method takes that one and links no other.
+/// Firmware that knows its method takes that one and links no other; [`AnyHead`] is one without blocks.
 #[expect(
     clippy::large_enum_variant,
     reason = "there is no heap to put the largest on, and there is only one of them"
 )]
 pub enum AnyMethod<'m> {
-    /// See [`ncm`](super::ncm).
-    Ncm(Ncm<'m>),
-    /// See [`ridge`](super::ridge).
-    Ridge(Ridge<'m>),
-    /// See [`softmax`](super::softmax).
-    Softmax(Softmax<'m>),
+    /// A method that learns from the pooled feature.
+    Head(AnyHead<'m>),
     /// See [`block::norm_bias`](super::block::norm_bias).
     NormBias(NormBias<'m>),
     /// See [`block::lora`](super::block::lora).
@@ -35,17 +30,6 @@ pub enum AnyMethod<'m> {
     LastBlock(LastBlock<'m>),
     /// See [`block::master`](super::block::master).
     LastBlockMaster(LastBlockMaster<'m>),
-}
-
-/// Where a tune starts, and goes back to.
-#[derive(Clone, Copy)]
-pub struct Start<'m> {
-    /// The image, [patched](Image::patched) by the tail that is gone on from.
-    pub image: &'m Image<'m>,
-    /// The head.
-    pub head: &'m dyn HeadOrigin,
-    /// The [state](super::Tail::state) of the tail that is gone on from.
-    pub state: Option<&'m [[u8; 4]]>,
 }
 
 impl<'m> AnyMethod<'m> {
@@ -62,21 +46,12 @@ impl<'m> AnyMethod<'m> {
         names: &'m mut [ClassName],
         work: &mut Workspace<'m>,
     ) -> Result<Self, TuneError> {
-        let Start { image, head, state } = start;
-        let (d, config) = (head.d_model(), image.config());
-        let head = LinearHead::new(work.head(d, capacity, names)?, head)?;
-        match recipe.method {
-            MethodId::Ncm => return Ncm::new(head, work.ncm(d, capacity)?, state).map(Self::Ncm),
-            MethodId::Ridge => {
-                let buffers = work.ridge(d, capacity)?;
-                return Ridge::new(head, buffers, recipe.ridge, state).map(Self::Ridge);
-            }
-            _ => {}
-        }
-        let softmax = Softmax::new(head, work.softmax(d, capacity, recipe)?, Math::Exact)?;
         if !recipe.method.below_the_block() {
-            return Ok(Self::Softmax(softmax));
+            return AnyHead::new(recipe, start, capacity, names, work).map(Self::Head);
         }
+        let image = start.image;
+        let config = image.config();
+        let softmax = AnyHead::softmax(recipe, start.head, capacity, names, work)?;
         let len = match recipe.method {
             MethodId::Lora => lora_len(config, &recipe.lora),
             _ => affine_len(config),
@@ -110,22 +85,14 @@ impl<'m> AnyMethod<'m> {
 
     /// Returns how many numbers of 4 bytes [`new`](Self::new) cuts off, whatever the memory's alignment.
     pub fn workspace_len(recipe: &Recipe, start: &Start<'_>, capacity: usize) -> usize {
-        let (d, config) = (start.head.d_model(), start.image.config());
-        let wide = |rows: usize| rows.saturating_mul(d + 1);
-        let head = wide(capacity);
-        match recipe.method {
-            MethodId::Ncm => return head + d + 2 * capacity,
-            MethodId::Ridge => return head + feature_len(d) + capacity + factor_len(d),
-            _ => {}
-        }
-        let schedule = &recipe.schedule;
-        let softmax = head + d + capacity + schedule.head_moments() * wide(capacity);
+        let config = start.image.config();
+        let softmax = AnyHead::workspace_len(recipe, start, capacity);
         let parameters = match recipe.method {
             MethodId::Lora => lora_len(config, &recipe.lora),
             MethodId::NormBias | MethodId::LastBlock => affine_len(config),
             _ => return softmax,
         };
-        let flat = parameters * (2 + schedule.flat_moments());
+        let flat = parameters * (2 + recipe.schedule.flat_moments());
         let block = match recipe.method {
             // Up to 3 more, so that it starts at a multiple of 16.
             MethodId::LastBlock => {
@@ -143,9 +110,7 @@ impl<'m> AnyMethod<'m> {
     /// [`TuneError::ClassesFull`], [`TuneError::NameTooLong`], [`TuneError::NameTaken`].
     pub fn add_class(&mut self, name: &str) -> Result<u16, TuneError> {
         match self {
-            Self::Ncm(method) => method.add_class(name),
-            Self::Ridge(method) => method.add_class(name),
-            Self::Softmax(method) => method.head_mut().add_class(name),
+            Self::Head(method) => method.add_class(name),
             Self::NormBias(method) => method.head_mut().add_class(name),
             Self::Lora(method) => method.head_mut().add_class(name),
             Self::LastBlock(method) => method.head_mut().add_class(name),
@@ -193,9 +158,7 @@ impl<'m> AnyMethod<'m> {
 
     fn inner(&self) -> &dyn Method {
         match self {
-            Self::Ncm(method) => method,
-            Self::Ridge(method) => method,
-            Self::Softmax(method) => method,
+            Self::Head(method) => method,
             Self::NormBias(method) => method,
             Self::Lora(method) => method,
             Self::LastBlock(method) => method,
@@ -205,9 +168,7 @@ impl<'m> AnyMethod<'m> {
 
     fn inner_mut(&mut self) -> &mut dyn Method {
         match self {
-            Self::Ncm(method) => method,
-            Self::Ridge(method) => method,
-            Self::Softmax(method) => method,
+            Self::Head(method) => method,
             Self::NormBias(method) => method,
             Self::Lora(method) => method,
             Self::LastBlock(method) => method,

@@ -142,6 +142,8 @@ pub enum TuneError {
     /// There is no last block to tune: the model pools the mean of all rows. Or the block's memory starts at
     /// no multiple of 16, or a rank is out of its range.
     NoBlock,
+    /// The method, or the tail, is one below the pooled feature, and the firmware is built for heads only.
+    HeadsOnly,
     /// A loss, a logit or a parameter stopped being finite. A fit has put the old tail back.
     NotFinite {
         /// Epoch in which it happened.
@@ -241,6 +243,7 @@ impl fmt::Display for TuneError {
                 f,
                 "the last block cannot be tuned: the model pools the mean, or its memory or rank do not fit"
             ),
+            Self::HeadsOnly => write!(f, "this firmware tunes heads only, not the last block"),
             Self::Schedule(field) => write!(f, "{field}"),
             Self::NotFinite { epoch, step } => write!(
                 f,

@@ -11,7 +11,7 @@
 //! softmax     softmax regression with SGD, momentum or Adam
 //! block       methods below the pooled feature: norms and biases, LoRA, the whole last block
 //! memory      owners of the buffers; workspace: one piece of memory for whichever method
-//! recipe      a method and its numbers; any: the method that a recipe names
+//! recipe      a method and its numbers; any, any_head: the method that a recipe names
 //! plan        bytes of every part before anything runs; cost: instructions of a step
 //! replay      the samples that a fit visits
 //! shuffle     in which order
@@ -34,6 +34,7 @@
 
 pub mod added;
 mod any;
+mod any_head;
 pub mod block;
 mod cost;
 mod error;
@@ -61,7 +62,8 @@ mod vector;
 mod workspace;
 
 pub use added::{HasHead, keep_old_classes};
-pub use any::{AnyMethod, Start};
+pub use any::AnyMethod;
+pub use any_head::{AnyHead, Start};
 pub use block::{BlockBuffers, LastBlock, LastBlockMaster, Lora, NormBias};
 pub use error::{Buffer, ScheduleField, TuneError};
 pub use fit::{Fit, Report, Score, evaluate};

@@ -26,6 +26,7 @@ macro_rules! built_in {
 }
 
 const BUILT_IN: &[(&str, &str)] = built_in![
+    "microbit-v1",
     "nrf52840-dk",
     "qemu-microbit",
     "qemu-mps2-an385",
@@ -34,6 +35,10 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "qemu-mps2-an505",
     "qemu-mps3-an547",
     "qemu-virt-rv32",
+    "rpi-pico",
+    "rpi-pico2",
+    "stm32f411-nucleo",
+    "stm32h743-nucleo",
 ];
 
 /// Returns every known board.

@@ -3,8 +3,8 @@
 use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
 use tailtune::model::Head;
 use tailtune::tune::{
-    AnyMethod, BlockWeights, Buffer, ClassName, Method, MethodId, Optimizer, Recipe, Start,
-    TuneError, Workspace,
+    AnyHead, AnyMethod, BlockWeights, Buffer, ClassName, Method, MethodId, Optimizer, Recipe,
+    Start, TuneError, Workspace,
 };
 use tailtune_tools::int8::Int8Model;
 use tailtune_tools::synthetic;
@@ -109,5 +109,42 @@ fn a_model_that_pools_the_mean_has_no_block_to_tune() {
             false => Ok(()),
         };
         assert_eq!(made, expected, "{}", recipe.method.name());
+    }
+}
+
+#[test]
+fn heads_alone_are_the_same_heads_and_refuse_a_block() {
+    let int8 = model(16, 2, 24, Pooling::ClassToken);
+    let image = int8.image();
+    let head = Head::new(&image).unwrap();
+    let start = Start {
+        image: &image,
+        head: &head,
+        state: None,
+    };
+    for recipe in recipes() {
+        let name = recipe.method.name();
+        let capacity = 5;
+        let len = AnyMethod::workspace_len(&recipe, &start, capacity);
+        let (mut memory, mut names) = (vec![0.0f32; len], vec![ClassName::EMPTY; 1]);
+        let work = &mut Workspace::new(&mut memory);
+        let made = AnyHead::new(&recipe, start, capacity, &mut names, work);
+        if recipe.method.below_the_block() {
+            assert_eq!(made.map(|_| ()), Err(TuneError::HeadsOnly), "{name}");
+            continue;
+        }
+        let mut alone = made.unwrap();
+        assert_eq!((alone.id(), work.left()), (recipe.method, 0), "{name}");
+        assert_eq!(alone.add_class("a"), Ok(4), "{name}");
+        let (mut memory, mut names) = (vec![0.0f32; len], vec![ClassName::EMPTY; 1]);
+        let work = &mut Workspace::new(&mut memory);
+        let mut any = AnyMethod::new(&recipe, start, capacity, &mut names, work).unwrap();
+        any.add_class("a").unwrap();
+        let len = alone.tail_buffer_len();
+        assert_eq!(any.tail_buffer_len(), len, "{name}");
+        let (mut a, mut b) = (vec![0; len], vec![0; len]);
+        let (mut before, mut also) = ([0; 16], [0; 16]);
+        let alone = alone.tail_parts(&mut before, &mut a).unwrap();
+        assert_eq!(any.tail_parts(&mut also, &mut b).unwrap(), alone, "{name}");
     }
 }

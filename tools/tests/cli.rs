@@ -281,7 +281,13 @@ fn boards_and_inspect_have_their_keys() {
         for key in ["name", "chip", "core", "target"] {
             assert!(board[key].is_string(), "{key}");
         }
-        for key in ["flash_bytes", "ram_bytes"] {
+        for key in [
+            "clock_hz",
+            "flash_bytes",
+            "ram_bytes",
+            "slot_bytes",
+            "replay_bytes",
+        ] {
             assert!(board[key].is_u64(), "{key}");
         }
     }

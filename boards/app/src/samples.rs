@@ -51,14 +51,16 @@ impl<'p, P: Platform> JobSamples<'p, P> {
         &mut self,
         encoder: &'e mut Encoder<'_>,
     ) -> Result<Features<'e>, InputError> {
-        let mut run = encoder.begin(Input::Frames(as_i8(self.input)))?;
-        while run.step() {
+        // Not taken out of the result before the end: a forward is large, and stacks are small.
+        let mut run = encoder.begin(Input::Frames(as_i8(self.input)));
+        while run.as_mut().is_ok_and(|run| run.step()) {
             self.platform.between_steps();
         }
-        Ok(run.finish())
+        run.map(|run| run.finish())
     }
 
     /// Returns how many test samples `right` calls right, of their features.
+    #[inline(never)]
     pub fn count<E>(
         &mut self,
         encoder: &mut Encoder<'_>,
@@ -76,6 +78,7 @@ impl<'p, P: Platform> JobSamples<'p, P> {
     }
 
     /// Keeps the features of the training samples.
+    #[inline(never)]
     pub fn keep<E>(
         &mut self,
         encoder: &mut Encoder<'_>,
@@ -127,4 +130,11 @@ pub(crate) fn as_i8(bytes: &[u8]) -> &[i8] {
 /// As [`as_i8`], to be written.
 pub(crate) fn as_i8_mut(bytes: &mut [u8]) -> &mut [i8] {
     <[i8]>::mut_from_bytes(bytes).unwrap_or_default()
+}
+
+/// Returns as many numbers as bytes hold from their start on; none where these are not aligned to words.
+pub(crate) fn as_f32_mut(bytes: &mut [u8]) -> &mut [f32] {
+    let count = bytes.len() / size_of::<f32>();
+    let numbers = <[f32]>::mut_from_prefix_with_elems(bytes, count);
+    numbers.map_or(&mut [], |(numbers, _)| numbers)
 }

@@ -3,7 +3,7 @@
 use crate::error::{AppError, PlatformError, replay, room};
 use crate::job::{HEADER_BYTES, Job, Kind, names};
 use crate::outcome::Outcome;
-use crate::samples::{JobSamples, as_i8, as_i8_mut, best_class};
+use crate::samples::{JobSamples, as_f32_mut, as_i8, as_i8_mut, best_class};
 use crate::tune::{self, Done};
 use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
@@ -12,8 +12,8 @@ use tailtune::model::latent::latent_bytes;
 use tailtune::model::{Arena, Encoder, Head, Input, InputError};
 use tailtune::store::Store;
 use tailtune::tune::{
-    ClassName, FlashBuffers, FlashReplay, HeadOrigin, Replay, Samples, Start, Tail, WorkMemory,
-    argmax,
+    ClassName, FlashBuffers, FlashReplay, HeadOrigin, Replay, Samples, Start, Tail, TuneError,
+    WorkMemory, Workspace, argmax,
 };
 use zerocopy::IntoBytes;
 
@@ -55,7 +55,8 @@ pub struct ReplayFlash<R> {
 
 /// The memory of a session: arena of `A` bytes, inputs of up to `I` values, up to `C` added classes, up
 /// to `N` training samples and as many test samples, and `W` numbers of 4 bytes in which everything else
-/// of a tune is laid out: features or a latent, the head, the method, the tail.
+/// of a tune is laid out: features or a latent, the head, the method, the tail. Head and method take the
+/// arena instead where that is the larger one.
 pub struct Memory<const A: usize, const I: usize, const C: usize, const N: usize, const W: usize> {
     arena: Arena<A>,
     input: [u8; I],
@@ -80,11 +81,14 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         }
     }
 
+    // Each of what a boot may do is a frame of its own: stacks are small, and one frame of all would hold them all.
+
     /// Runs the model once on frames that are the zero of every feature's int8 range, and returns the
     /// best class: a sign of life where there is no job.
     ///
     /// # Errors
     /// [`AppError`].
+    #[inline(never)]
     pub fn sign_of_life<E>(&mut self, image: &[u8]) -> Result<u16, AppError<E>> {
         let image = Image::parse(image)?;
         let mut encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
@@ -113,21 +117,24 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         platform.read_job(0, &mut header)?;
         let mut job = Job::parse(&header).ok_or(AppError::Job)?;
         job.kind = platform.choose(job.kind, store.locate(&image.model_id().0).is_ok());
-        let encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
         match job.kind {
             #[cfg(feature = "audio")]
-            Kind::Listen => crate::listen::listen(platform, &job, &image, encoder, &mut self.input),
+            Kind::Listen => {
+                let encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
+                crate::listen::listen(platform, &job, &image, encoder, &mut self.input)
+            }
             #[cfg(not(feature = "audio"))]
             Kind::Listen => Err(AppError::Job),
             Kind::Infer => {
                 let samples = JobSamples::new(platform, job, &mut self.input)?;
-                infer(samples, encoder, &image)
+                infer(samples, self.arena.as_mut_slice(), &image)
             }
             Kind::Adapt | Kind::Evaluate => self.adapt(platform, job, &image, store, latents),
         }
     }
 
     /// Measures the image's own head; tunes, if that is the job; measures the tail that flash holds then.
+    #[inline(never)]
     fn adapt<P: Platform, F: NorFlash, R: NorFlash>(
         &mut self,
         platform: &mut P,
@@ -146,11 +153,16 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         let mut work = self.work.workspace();
         // Features are kept to measure a tail's head on; a tail of the block needs the encoder once more.
         let below = job.kind == Kind::Adapt && job.recipe.method.below_the_block();
+        if below && !cfg!(feature = "blocks") {
+            return Err(TuneError::HeadsOnly.into());
+        }
         let kept = if below { 0 } else { job.test as usize };
         let values = work.bytes(kept.max(1) * d)?;
         let mut test = Replay::new(as_i8_mut(values), test_labels, d)?;
-        let mut encoder = Encoder::new(image, self.arena.as_mut_slice())?;
-        let right_before = samples.count(&mut encoder, "test", &mut |features, label| {
+        // Not taken out of the result: an encoder is large, and stacks are small.
+        let mut encoder = Encoder::new(image, self.arena.as_mut_slice());
+        let encoder = encoder.as_mut().map_err(|e| *e)?;
+        let right_before = samples.count(encoder, "test", &mut |features, label| {
             if !below {
                 test.push(features, label, usize::from(u16::MAX))?;
             }
@@ -166,7 +178,7 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
                 state: None,
             };
             let (mut in_flash, mut in_ram);
-            let train: &mut dyn Samples = if below {
+            let train: &mut dyn Samples = if cfg!(feature = "blocks") && below {
                 let len = latent_bytes(image.config());
                 let buffers = FlashBuffers {
                     labels,
@@ -178,16 +190,17 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
                 in_flash = opened.map_err(replay)?;
                 in_flash.clear().map_err(replay)?;
                 let buffer = work.reborrow().bytes(len)?;
-                samples.keep_latents(&mut encoder, as_i8_mut(buffer), &mut in_flash)?;
+                samples.keep_latents(encoder, as_i8_mut(buffer), &mut in_flash)?;
                 &mut in_flash
             } else {
                 let values = work.bytes((job.train as usize).max(1) * d)?;
                 in_ram = Replay::new(as_i8_mut(values), labels, d)?;
-                samples.keep(&mut encoder, &mut in_ram)?;
+                samples.keep(encoder, &mut in_ram)?;
                 &mut in_ram
             };
             let added = room(samples.input, job.names_len)?;
             samples.platform.read_job(HEADER_BYTES as u32, added)?;
+            let work = larger(self.arena.as_mut_slice(), work);
             let platform = &mut *samples.platform;
             let method = tune::Job {
                 recipe: &job.recipe,
@@ -200,6 +213,9 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
             }
         }
 
+        // A tail of a block needs the arena to be measured.
+        #[cfg(not(feature = "blocks"))]
+        let mut work = larger(self.arena.as_mut_slice(), work);
         let saved = store.locate(&id)?;
         let bytes = work.bytes(saved.len)?;
         done.saved = Some(store.load(&id, bytes)?);
@@ -208,12 +224,17 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         let right_after = if tail.block().is_empty() {
             right_of(&tail, &mut test, logits)?
         } else {
-            let patched = image.patched(tail.block())?;
-            let mut encoder = Encoder::new(&patched, self.arena.as_mut_slice())?;
-            samples.count(&mut encoder, "test after", &mut |features, label| {
-                tail.logits(features, logits)?;
-                Ok(argmax(logits) == Some(label.into()))
-            })?
+            #[cfg(not(feature = "blocks"))]
+            return Err(TuneError::HeadsOnly.into());
+            #[cfg(feature = "blocks")]
+            {
+                let patched = image.patched(tail.block())?;
+                let mut encoder = Encoder::new(&patched, self.arena.as_mut_slice())?;
+                samples.count(&mut encoder, "test after", &mut |features, label| {
+                    tail.logits(features, logits)?;
+                    Ok(argmax(logits) == Some(label.into()))
+                })?
+            }
         };
         let outcome = Outcome::new(&job, [right_before, right_after], &done);
         samples.platform.write_result(outcome.as_bytes())?;
@@ -239,6 +260,15 @@ fn room_for<E>(needed: u32, found: usize) -> Result<(), AppError<E>> {
     }
 }
 
+/// Returns the larger of two pieces of memory: the arena, once the encoder has done its part, or what is left.
+fn larger<'m>(arena: &'m mut [u8], work: Workspace<'m>) -> Workspace<'m> {
+    let arena = as_f32_mut(arena);
+    match arena.len() > work.left() {
+        true => Workspace::new(arena),
+        false => work,
+    }
+}
+
 /// Returns as much of a region as holds no more than `most` latents.
 fn of_no_more<R: NorFlash>(mut region: Range<u32>, len: usize, most: usize) -> Range<u32> {
     let slots = |region: &Range<u32>| {
@@ -251,6 +281,7 @@ fn of_no_more<R: NorFlash>(mut region: Range<u32>, len: usize, most: usize) -> R
 }
 
 /// Returns how many kept features a tail's head gets right.
+#[inline(never)]
 fn right_of<E>(
     tail: &Tail<'_>,
     kept: &mut Replay<'_>,
@@ -270,11 +301,14 @@ fn right_of<E>(
 pub(crate) const MAX_CLASSES: usize = 64;
 
 /// Runs every test sample whole and in steps, and writes both logits.
+#[inline(never)]
 fn infer<P: Platform, E>(
     mut samples: JobSamples<'_, P>,
-    mut encoder: Encoder<'_>,
+    arena: &mut [u8],
     image: &Image<'_>,
 ) -> Result<(), AppError<E>> {
+    let mut encoder = Encoder::new(image, arena);
+    let encoder = encoder.as_mut().map_err(|e| *e)?;
     let head = Head::new(image)?;
     let n = head.n_classes();
     room_for(n as u32, MAX_CLASSES)?;
@@ -285,7 +319,7 @@ fn infer<P: Platform, E>(
         let whole = encoder.forward(Input::Frames(as_i8(samples.input)))?;
         head.logits(&whole, logits);
         samples.platform.write_result(logits.as_bytes())?;
-        let features = samples.forward(&mut encoder)?;
+        let features = samples.forward(encoder)?;
         head.logits(&features, logits);
         samples.platform.write_result(logits.as_bytes())?;
         samples.platform.progress("infer", i + 1, samples.job.test);

@@ -4,9 +4,11 @@ use crate::error::AppError;
 use crate::session::Platform;
 use embedded_storage::nor_flash::NorFlash;
 use tailtune::store::{Saved, Store};
-use tailtune::tune::{
-    AnyMethod, ClassName, Fit, Method, Recipe, Report, Samples, Start, Workspace,
-};
+#[cfg(not(feature = "blocks"))]
+use tailtune::tune::AnyHead as Any;
+#[cfg(feature = "blocks")]
+use tailtune::tune::AnyMethod as Any;
+use tailtune::tune::{ClassName, Fit, Method, Recipe, Report, Samples, Start, Workspace};
 
 /// What a tune did.
 pub(crate) struct Done {
@@ -38,6 +40,9 @@ pub(crate) struct Job<'j, N> {
 
 impl<'n, N: Iterator<Item = &'n str>> Job<'_, N> {
     /// Tunes, one sample a step, and saves the tail. A tune that is rolled back saves none.
+    ///
+    /// Never inlined: a method is the largest thing on the stack, and nothing else needs that room.
+    #[inline(never)]
     pub fn tune<'m, P: Platform, F: NorFlash>(
         &self,
         platform: &mut P,
@@ -50,7 +55,7 @@ impl<'n, N: Iterator<Item = &'n str>> Job<'_, N> {
         let schedule = &self.recipe.schedule;
         let capacity = start.head.classes() + (self.added)().count();
         let id = start.image.model_id().0;
-        let mut method = AnyMethod::new(self.recipe, start, capacity, names, &mut work)?;
+        let mut method = Any::new(self.recipe, start, capacity, names, &mut work)?;
         for name in (self.added)() {
             method.add_class(name)?;
         }

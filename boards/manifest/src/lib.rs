@@ -197,6 +197,9 @@ pub enum BootKind {
     Mcuboot,
     /// <https://docs.embassy.dev/embassy-boot>.
     EmbassyBoot,
+    /// ESP-IDF's second stage and partition table. It maps the firmware by its own segments, so the HAL
+    /// brings the linker script, and flash is not seen at its own addresses.
+    EspIdf,
 }
 
 /// What an emulated board needs besides.

@@ -79,6 +79,13 @@ pub fn memory_x(board: &Board) -> String {
             ram.name
         );
     }
+    text + &symbols(board)
+}
+
+/// Returns a symbol for each end of what the firmware reads where it lies, and for what its flash drivers are
+/// asked for.
+fn symbols(board: &Board) -> String {
+    let mut text = String::new();
     let [first, second] = &board.regions.tails;
     let symbols = [
         ("model", Some(&board.regions.model)),
@@ -103,8 +110,8 @@ pub fn memory_x(board: &Board) -> String {
     text
 }
 
-/// What every board's build script does: reads the board.toml beside it, writes memory.x where the
-/// linker finds it, says how to link, and hands an emulated board's counter to its bench.
+/// What every board's build script does: reads the board.toml beside it, writes memory.x (or regions.x, where the
+/// HAL has a memory.x of its own) where the linker finds it, says how to link, and hands an emulated board's counter to its bench.
 ///
 /// # Panics
 /// With what is wrong, which is how a build script says it.
@@ -115,8 +122,19 @@ pub fn build() -> Board {
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
     let board = Board::parse(path, &text).unwrap_or_else(|e| panic!("{e}"));
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    std::fs::write(out.join("memory.x"), memory_x(&board)).expect("OUT_DIR can be written");
+    let write = |name, text| std::fs::write(out.join(name), text).expect("OUT_DIR can be written");
     println!("cargo:rustc-link-search={}", out.display());
+    if board
+        .boot
+        .as_ref()
+        .is_some_and(|boot| boot.kind == BootKind::EspIdf)
+    {
+        write("regions.x", symbols(&board));
+        println!("cargo:rustc-link-arg-bins=-Tlinkall.x");
+        println!("cargo:rustc-link-arg-bins=-Tregions.x");
+        return board;
+    }
+    write("memory.x", memory_x(&board));
     if board.target.starts_with("riscv") {
         println!("cargo:rustc-link-arg-bins=-Tmemory.x");
     }

@@ -9,8 +9,8 @@ use tailtune::model::latent::latent_bytes;
 use tailtune::model::{Features, Head};
 use tailtune::tune::block::{MergeReport, block_bytes};
 use tailtune::tune::{
-    AnyMethod, ClassName, Fit, FromScratch, HeadOrigin, Method, MethodId, Recipe, Report, Samples,
-    Start, Tail, TuneError, Workspace, held_back, keep_old_classes,
+    AnyHead, AnyMethod, ClassName, Fit, FromScratch, HeadOrigin, Method, MethodId, Recipe, Report,
+    Samples, Start, Tail, TuneError, Workspace, held_back, keep_old_classes,
 };
 
 /// What is tuned, and how: a recipe, and what only the host does so far.
@@ -225,8 +225,8 @@ fn learn(
         ..*samples
     };
     let lowered = match method {
-        AnyMethod::Ncm(_) | AnyMethod::Ridge(_) => None,
-        AnyMethod::Softmax(method) => Some(keep_old_classes(method, judges, lost)?),
+        AnyMethod::Head(AnyHead::Ncm(_) | AnyHead::Ridge(_)) => None,
+        AnyMethod::Head(AnyHead::Softmax(method)) => Some(keep_old_classes(method, judges, lost)?),
         AnyMethod::NormBias(method) => Some(keep_old_classes(method, judges, lost)?),
         AnyMethod::Lora(method) => Some(keep_old_classes(method, judges, lost)?),
         AnyMethod::LastBlock(method) => Some(keep_old_classes(method, judges, lost)?),

@@ -40,6 +40,15 @@ impl Regions {
     /// - The regions `model` and `job` of the board.toml are mapped at their addresses from now on.
     /// - Nothing erases or writes these two as long as the firmware runs.
     pub unsafe fn linked() -> Self {
+        // SAFETY: as the caller vouches.
+        unsafe { Self::mapped(0) }
+    }
+
+    /// As [`linked`](Self::linked), of flash that is seen `base` above its own addresses.
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn mapped(base: usize) -> Self {
         let number = |symbol: *const u8| symbol.addr() as u32;
         let offsets = |offset, bytes| {
             let start = number(offset);
@@ -47,9 +56,9 @@ impl Regions {
         };
         Self {
             // SAFETY: the caller vouches for the region.
-            model: unsafe { region(&raw const __model_start, &raw const __model_bytes) },
+            model: unsafe { region(base, &raw const __model_start, &raw const __model_bytes) },
             // SAFETY: as above.
-            job: unsafe { region(&raw const __job_start, &raw const __job_bytes) },
+            job: unsafe { region(base, &raw const __job_start, &raw const __job_bytes) },
             slots: [
                 offsets(&raw const __tail0_offset, &raw const __tail0_bytes),
                 offsets(&raw const __tail1_offset, &raw const __tail1_bytes),
@@ -59,15 +68,15 @@ impl Regions {
     }
 }
 
-/// Returns a region of flash that the linker script names.
+/// Returns a region of flash that the linker script names, `base` above.
 ///
 /// # Safety
-/// It is mapped, and nothing erases or writes it.
-unsafe fn region(start: *const u8, bytes: *const u8) -> &'static [u8] {
+/// It is mapped there, and nothing erases or writes it.
+unsafe fn region(base: usize, start: *const u8, bytes: *const u8) -> &'static [u8] {
     match bytes.addr() {
         // A board without the region: its address is none.
         0 => &[],
         // SAFETY: the caller vouches for the region; bytes need no alignment.
-        len => unsafe { core::slice::from_raw_parts(start, len) },
+        len => unsafe { core::slice::from_raw_parts(start.wrapping_add(base), len) },
     }
 }

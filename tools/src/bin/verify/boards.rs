@@ -12,6 +12,33 @@ pub struct Board {
     pub target: String,
 }
 
+/// The boards whose chips are flashed and booted in an emulator: always built.
+const FLASHED: &[&str] = &["microbit-v1", "nrf52840-dk", "stm32f411-nucleo"];
+
+impl Board {
+    /// Returns whether it runs in QEMU.
+    pub fn is_emulated(&self) -> bool {
+        self.name.starts_with("qemu-")
+    }
+
+    fn is_flashed(&self) -> bool {
+        FLASHED.contains(&self.name.as_str())
+    }
+}
+
+/// Returns those that are always built: the emulated ones, which run tests, the flashed ones, and the
+/// first of every target that then has none.
+pub fn always(boards: &[Board]) -> Vec<&Board> {
+    let runs = |board: &Board| board.is_emulated() || board.is_flashed();
+    let mut chosen: Vec<&Board> = boards.iter().filter(|board| runs(board)).collect();
+    for board in boards {
+        if !chosen.iter().any(|other| other.target == board.target) {
+            chosen.push(board);
+        }
+    }
+    chosen
+}
+
 /// Every package in `boards/*/` with its own `[workspace]`, in order of name.
 pub fn find(root: &Path) -> Result<Vec<Board>, String> {
     let dir = root.join("boards");
@@ -60,7 +87,26 @@ fn build_target(config: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::build_target;
+    use super::{Board, always, build_target};
+
+    #[test]
+    fn flashed_and_emulated_boards_are_always_built_and_one_of_any_other_target() {
+        let board = |name: &str, target: &str| Board {
+            dir: name.into(),
+            name: name.into(),
+            target: target.into(),
+        };
+        let boards = [
+            board("a", "m4"),
+            board("b", "riscv"),
+            board("c", "riscv"),
+            board("microbit-v1", "m0"),
+            board("qemu-m4", "m4"),
+        ];
+        let chosen = always(&boards);
+        let names: Vec<&str> = chosen.iter().map(|board| board.name.as_str()).collect();
+        assert_eq!(names, ["microbit-v1", "qemu-m4", "b"]);
+    }
 
     #[test]
     fn the_target_is_that_of_the_build_section() {

@@ -6,6 +6,7 @@
 
 mod boards;
 mod children;
+mod firmware_size;
 mod report;
 mod sources;
 mod steps;
@@ -28,6 +29,10 @@ struct Args {
     /// Run the steps after a failed one too.
     #[arg(long)]
     keep_going: bool,
+    /// Build the firmware of every board, not only of those that run in an emulator and of one of every
+    /// other target.
+    #[arg(long)]
+    all: bool,
 }
 
 fn main() -> ExitCode {
@@ -45,7 +50,7 @@ fn main() -> ExitCode {
         }
     };
     let mut report = Report::new(steps::NAMES);
-    let mut context = steps::Context::new(root, boards, mode);
+    let mut context = steps::Context::new(root, boards, mode, args.all);
     for name in steps::NAMES {
         report.begin(name);
         let outcome = context.run(name);

@@ -1,11 +1,13 @@
 //! The steps themselves.
 
-use crate::boards::Board;
+use crate::boards::{self, Board};
 use crate::children::{cargo, run, run_lines};
+use crate::firmware_size::measure;
 use crate::report::Outcome;
 use crate::sources;
 use crate::test_output::TestOutput;
 use std::path::{Path, PathBuf};
+use tailtune_tools::board;
 use tailtune_tools::qemu::Qemu;
 use tailtune_tools::setup::{BuildTool, Mode, Need, setup};
 use tailtune_tools::toolchain::Toolchain;
@@ -37,17 +39,20 @@ pub struct Context {
     root: PathBuf,
     boards: Vec<Board>,
     mode: Mode,
+    /// Whether every board is built.
+    all: bool,
     /// How many tests the host step left ignored; none when it has not run.
     ignored: Option<u64>,
 }
 
 impl Context {
     /// Steps over the workspace in `root` with these boards.
-    pub fn new(root: PathBuf, boards: Vec<Board>, mode: Mode) -> Context {
+    pub fn new(root: PathBuf, boards: Vec<Board>, mode: Mode, all: bool) -> Context {
         Context {
             root,
             boards,
             mode,
+            all,
             ignored: None,
         }
     }
@@ -76,9 +81,9 @@ impl Context {
     fn setup(&self) -> Result<String, String> {
         let mut needs = Need::demo();
         needs.extend(BuildTool::ALL.map(Need::Tool));
-        for board in &self.boards {
+        for board in self.built() {
             let mut board_needs = vec![Need::target(&board.target)];
-            if board.name.starts_with("qemu-") {
+            if board.is_emulated() {
                 board_needs.push(Need::Emulator(Qemu::of(&board.target)));
             }
             for need in board_needs {
@@ -226,10 +231,19 @@ impl Context {
         Ok(format!("Rust {version}"))
     }
 
-    /// Builds every board, and lints it where the toolchain can.
+    /// The boards whose firmware is built.
+    fn built(&self) -> Vec<&Board> {
+        match self.all {
+            true => self.boards.iter().collect(),
+            false => boards::always(&self.boards),
+        }
+    }
+
+    /// Builds the boards, and lints them where the toolchain can.
     fn firmware(&self) -> Result<String, String> {
+        let boards = self.built();
         let mut linted = 0;
-        for board in &self.boards {
+        for board in &boards {
             let toolchain = Toolchain::find(&board.target).map_err(|error| error.to_string())?;
             println!("{}: {}", board.name, toolchain.describe());
             self.build(board, &toolchain)?;
@@ -240,13 +254,44 @@ impl Context {
                 linted += 1;
             }
         }
-        let boards = self.boards.len();
-        Ok(match linted == boards {
-            true => format!("{boards} boards"),
-            false => {
-                format!("{boards} boards, {linted} linted (clippy needs the target installed)")
+        println!("{}", self.sizes(&boards)?);
+        let (all, boards) = (self.boards.len(), boards.len());
+        let mut note = format!("{boards} of {all} boards");
+        if boards < all {
+            note += " (--all builds every one)";
+        }
+        if linted < boards {
+            note += &format!(", {linted} linted (clippy needs the target installed)");
+        }
+        Ok(note)
+    }
+
+    /// Returns a table of what each firmware takes.
+    fn sizes(&self, boards: &[&Board]) -> Result<String, String> {
+        let mut table = comfy_table::Table::new();
+        table
+            .load_preset(comfy_table::presets::ASCII_MARKDOWN)
+            .set_header([
+                "board",
+                "flash",
+                "of the code region",
+                "RAM, stack included",
+                "of",
+            ]);
+        for board in boards {
+            let known = board::find(&board.name).map_err(|error| error.to_string())?;
+            let release = self.root.join("target/boards").join(&board.target);
+            let firmware = release.join("release").join(&board.name);
+            // A board without a main of its own only runs tests.
+            if !firmware.is_file() {
+                continue;
             }
-        })
+            let size = measure(&known, &firmware)?;
+            let bytes = [size.flash, size.flash_room, size.ram, size.ram_room];
+            let kib = bytes.map(|bytes| format!("{:.1} KiB", bytes as f64 / 1024.0));
+            table.add_row([&[board.name.clone()], &kib[..]].concat());
+        }
+        Ok(table.to_string())
     }
 
     /// Compares the instructions that the emulated boards execute with the baseline.

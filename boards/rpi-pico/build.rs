@@ -1,0 +1,7 @@
+//! memory.x from board.toml.
+
+fn main() {
+    tailtune_board::build();
+    println!("cargo:rustc-link-arg-bins=-Tlink-rp.x");
+    println!("cargo:rustc-link-arg-bins=-Tdefmt.x");
+}
