@@ -11,8 +11,8 @@
 //! row             the table's lines
 //! ```
 //!
-//! Tails are measured as a device runs them: the integer runtime, the tuned block in it. No number of a
-//! protocol is chosen by the clips that it is measured on.
+//! Tails are measured as a device runs them: the integer runtime, the tuned block in it. No run looks at the clips
+//! that it is measured on before it is done.
 
 mod add_words;
 mod base;
