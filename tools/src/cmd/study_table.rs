@@ -56,7 +56,7 @@ mod tests {
             what: "3 shots".into(),
             method: method.name(),
             before,
-            after: 0.97675,
+            after: 0.976_76,
             worst: 0.9,
             runs: 6,
             added_words: before.map(|_| 0.5),
