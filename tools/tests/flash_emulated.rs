@@ -8,6 +8,7 @@
 //! ```
 #![cfg(feature = "flash")]
 
+#[allow(dead_code)]
 mod common;
 
 use common::{TinyModel, json, run, write_tones};
@@ -95,7 +96,8 @@ fn export(image: &[u8], classes: usize) -> Vec<u8> {
         bias: &mut bias,
         names: &mut names,
     };
-    let mut head = LinearHead::new(buffers, &FromScratch { d_model }).unwrap();
+    let scratch = FromScratch { d_model };
+    let mut head = LinearHead::new(buffers, &scratch).unwrap();
     for class in 0..classes {
         head.add_class(&format!("class {class}")).unwrap();
     }
