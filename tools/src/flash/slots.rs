@@ -27,7 +27,7 @@ pub enum SlotsError {
     Device(#[from] DeviceError),
     /// The board cannot be asked.
     #[error(transparent)]
-    Board(#[from] PlanError),
+    Board(Box<PlanError>),
     /// Writing the sectors back.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -73,6 +73,12 @@ pub enum SlotsError {
         /// Of the image.
         expected: String,
     },
+}
+
+impl From<PlanError> for SlotsError {
+    fn from(error: PlanError) -> Self {
+        Self::Board(error.into())
+    }
 }
 
 fn what_next(error: &StoreError<NorFlashErrorKind>) -> &'static str {
