@@ -1,5 +1,6 @@
 //! `tailtune flash`, `tail`, `merge` and `probes` from outside, without a probe.
 
+#[allow(dead_code)]
 mod common;
 
 use common::{TinyModel, json, run, write_tones};

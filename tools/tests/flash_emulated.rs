@@ -8,6 +8,7 @@
 //! ```
 #![cfg(feature = "flash")]
 
+#[allow(dead_code)]
 mod common;
 
 use common::{TinyModel, json, run, write_tones};

@@ -73,18 +73,14 @@ pub enum PlanError {
         expected: String,
     },
     /// Part of the firmware lies where no firmware may.
-    #[error("{}: {section} at {start:#x}..{end:#x} lies in {region}; a firmware of board {board} may touch {allowed} only: correct its memory.x", path.display())]
+    #[error("{}: {part} lies in {region}; a firmware of board {board} may touch {allowed} only: correct its memory.x", path.display())]
     Outside {
         /// The file.
         path: PathBuf,
         /// The board.
         board: String,
-        /// Which part.
-        section: String,
-        /// Its first address.
-        start: u64,
-        /// The address after its last.
-        end: u64,
+        /// Which part, and its addresses.
+        part: String,
         /// Where it lies.
         region: String,
         /// Where it may.
@@ -358,12 +354,11 @@ fn outside(path: &Path, piece: &Piece, board: &Board, allowed: &[(&str, &Region)
             )
         })
         .collect();
+    let end = u64::from(piece.address) + piece.bytes.len() as u64;
     PlanError::Outside {
         path: path.into(),
         board: board.name.clone(),
-        section: piece.name.clone(),
-        start: piece.address.into(),
-        end: u64::from(piece.address) + piece.bytes.len() as u64,
+        part: format!("{} at {:#x}..{end:#x}", piece.name, piece.address),
         region: touched.unwrap_or_else(|| "no region of its flash".into()),
         allowed: allowed.join(" and "),
     }

@@ -12,7 +12,7 @@ use probe_rs::flashing::{
 };
 use probe_rs::probe::list::{Accessibility, Lister};
 use probe_rs::probe::{DebugProbeSelector, Probe, WireProtocol};
-use probe_rs::{Error, MemoryInterface, Permissions, Session};
+use probe_rs::{Error, MemoryInterface, Permissions, Session, Target};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -205,54 +205,7 @@ impl Device for ProbeDevice {
     }
 
     fn sectors(&self, range: &Range<u32>) -> Result<Vec<Range<u32>>, DeviceError> {
-        let no_flash = |reason: String| DeviceError::NoFlash {
-            address: range.start,
-            reason,
-        };
-        let target = self.session.target();
-        let mut regions = target
-            .memory_map
-            .iter()
-            .filter_map(MemoryRegion::as_nvm_region);
-        let region = regions.find(|r| r.range.contains(&range.start.into()));
-        let region = region
-            .ok_or_else(|| no_flash(format!("the {} has no flash there", self.chip)))?
-            .range
-            .clone();
-        let mut algorithms = target.flash_algorithms.iter().filter(|a| {
-            let all = &a.flash_properties.address_range;
-            all.start <= region.start && region.end <= all.end
-        });
-        // As probe-rs chooses: the only one, or the default.
-        let first = algorithms.next();
-        let algorithm = match algorithms.next() {
-            None => first,
-            Some(second) => [first, Some(second)]
-                .into_iter()
-                .flatten()
-                .chain(algorithms)
-                .find(|a| a.default),
-        };
-        let properties = algorithm.map(|a| &a.flash_properties).ok_or_else(|| {
-            no_flash(format!(
-                "probe-rs cannot write the {}'s flash there",
-                self.chip
-            ))
-        })?;
-        let base = properties.address_range.start;
-        let mut found = Vec::new();
-        let mut at = u64::from(range.start);
-        while at < range.end.into() && properties.address_range.contains(&at) {
-            let offset = at - base;
-            let Some(group) = properties.sectors.iter().rfind(|s| s.address <= offset) else {
-                break;
-            };
-            let size = group.size.max(1);
-            let start = base + group.address + (offset - group.address) / size * size;
-            found.push(start as u32..(start + size) as u32);
-            at = start + size;
-        }
-        Ok(found)
+        sectors(self.session.target(), range)
     }
 
     fn write(&mut self, pieces: &[Piece], progress: &mut Progress<'_>) -> Result<(), DeviceError> {
@@ -290,6 +243,57 @@ impl Device for ProbeDevice {
         let run = self.session.core(0).and_then(|mut core| core.run());
         run.map_err(|e| self.failed("starting the core again", &e, false))
     }
+}
+
+/// Returns the sectors that probe-rs erases for these addresses of a chip.
+fn sectors(target: &Target, range: &Range<u32>) -> Result<Vec<Range<u32>>, DeviceError> {
+    let no_flash = |reason: String| DeviceError::NoFlash {
+        address: range.start,
+        reason,
+    };
+    let mut regions = target
+        .memory_map
+        .iter()
+        .filter_map(MemoryRegion::as_nvm_region);
+    let region = regions.find(|r| r.range.contains(&range.start.into()));
+    let region = region
+        .ok_or_else(|| no_flash(format!("the {} has no flash there", target.name)))?
+        .range
+        .clone();
+    let mut algorithms = target.flash_algorithms.iter().filter(|a| {
+        let all = &a.flash_properties.address_range;
+        all.start <= region.start && region.end <= all.end
+    });
+    // As probe-rs chooses: the only one, or the default.
+    let first = algorithms.next();
+    let algorithm = match algorithms.next() {
+        None => first,
+        Some(second) => [first, Some(second)]
+            .into_iter()
+            .flatten()
+            .chain(algorithms)
+            .find(|a| a.default),
+    };
+    let properties = algorithm.map(|a| &a.flash_properties).ok_or_else(|| {
+        no_flash(format!(
+            "probe-rs cannot write the {}'s flash there",
+            target.name
+        ))
+    })?;
+    let base = properties.address_range.start;
+    let mut found = Vec::new();
+    let mut at = u64::from(range.start);
+    while at < range.end.into() && properties.address_range.contains(&at) {
+        let offset = at - base;
+        let Some(group) = properties.sectors.iter().rfind(|s| s.address <= offset) else {
+            break;
+        };
+        let size = group.size.max(1);
+        let start = base + group.address + (offset - group.address) / size * size;
+        found.push(start as u32..(start + size) as u32);
+        at = start + size;
+    }
+    Ok(found)
 }
 
 /// Bytes done and in all, by step.
@@ -421,4 +425,56 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flash::plan::{mapped, sectors_of};
+
+    #[test]
+    fn every_real_board_names_a_chip_whose_sectors_are_its_own() {
+        let registry = Registry::from_builtin_families();
+        let mut checked = 0;
+        for board in crate::board::all().unwrap() {
+            if board.is_emulated() {
+                continue;
+            }
+            let target = registry.get_target_by_name(&board.chip);
+            let target = target.unwrap_or_else(|e| panic!("{}: {}", board.name, chain(&e)));
+            for (name, region) in board.regions.named() {
+                if mapped(&board, name, region).is_err() {
+                    continue;
+                }
+                let found = sectors(&target, &region.range());
+                let found = found.unwrap_or_else(|e| panic!("{}: {name}: {e}", board.name));
+                let own = sectors_of(&board, region, &region.range());
+                assert_eq!(found, own, "{}: regions.{name}", board.name);
+                checked += 1;
+            }
+        }
+        assert!(checked >= 5, "{checked} regions");
+    }
+
+    #[test]
+    fn sectors_of_several_sizes_are_found() {
+        let registry = Registry::from_builtin_families();
+        let target = registry.get_target_by_name("STM32F411RETx").unwrap();
+        let found = sectors(&target, &(0x0800_8004..0x0804_0001)).unwrap();
+        let starts: Vec<u32> = found.iter().map(|s| s.start).collect();
+        let expected = [
+            0x0800_8000,
+            0x0800_c000,
+            0x0801_0000,
+            0x0802_0000,
+            0x0804_0000,
+        ];
+        assert_eq!(starts, expected);
+        assert_eq!(found.last().map(ExactSizeIterator::len), Some(0x20000));
+        let nowhere = sectors(&target, &(0x0900_0000..0x0900_0010)).unwrap_err();
+        assert!(
+            nowhere.to_string().contains("has no flash there"),
+            "{nowhere}"
+        );
+    }
 }
