@@ -29,7 +29,7 @@ static MEMORY: ConstStaticCell<Memory<{ 32 * 1024 }, 4096, 32, 128, { 28 * 1024 
 /// Bytes of the flash.
 const FLASH_BYTES: u32 = 4 * 1024 * 1024;
 
-/// What is read where it lies: the first half of the flash and the job behind it.
+/// What is read where it lies: model and job.
 const READ_IN_PLACE: core::ops::Range<usize> = 0x10_0000..0x28_0000;
 
 #[esp_hal::main]
