@@ -26,6 +26,7 @@ macro_rules! built_in {
 }
 
 const BUILT_IN: &[(&str, &str)] = built_in![
+    "esp32c3",
     "microbit-v1",
     "nrf52840-dk",
     "qemu-microbit",

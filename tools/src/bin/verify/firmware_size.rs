@@ -34,7 +34,10 @@ pub fn measure(board: &Board, path: &Path) -> Result<Size, String> {
     })
 }
 
-/// Bytes of segments that come from the file, and of sections in RAM.
+/// What a HAL calls the room that it gives the stack.
+const STACK: &[u8] = b".stack";
+
+/// Bytes of segments that come from the file, and of sections in RAM but the stack's.
 fn taken(bytes: &[u8], board: &Board) -> object::Result<(u64, u64)> {
     let header = FileHeader32::<Endianness>::parse(bytes)?;
     let endian = header.endian()?;
@@ -49,6 +52,7 @@ fn taken(bytes: &[u8], board: &Board) -> object::Result<(u64, u64)> {
     let statics = sections
         .iter()
         .filter(|s| s.sh_flags(endian) & SHF_ALLOC != 0 && in_ram(s.sh_addr(endian)))
+        .filter(|s| sections.section_name(endian, s) != Ok(STACK))
         .map(|s| u64::from(s.sh_size(endian)))
         .sum();
     Ok((flash, statics))

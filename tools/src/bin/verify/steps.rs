@@ -289,7 +289,7 @@ impl Context {
             let size = measure(&known, &firmware)?;
             let bytes = [size.flash, size.flash_room, size.ram, size.ram_room];
             let kib = bytes.map(|bytes| format!("{:.1} KiB", bytes as f64 / 1024.0));
-            table.add_row([&[board.name.clone()], &kib[..]].concat());
+            table.add_row([std::slice::from_ref(&board.name), &kib[..]].concat());
         }
         Ok(table.to_string())
     }
