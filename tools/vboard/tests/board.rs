@@ -2,61 +2,27 @@
 //! probe-rs, started through its HAL, its clock, its LED and its log at work.
 
 mod common;
+#[path = "common/dk.rs"]
+mod dk;
 #[allow(dead_code)]
 #[path = "../../src/toolchain.rs"]
 mod toolchain;
-
-use std::path::{Path, PathBuf};
-
 use common::{machine, serve_chip};
+use dk::Firmware;
 use probe_rs::flashing::DownloadOptions;
-use toolchain::Toolchain;
 use vboard::chip::Pin;
 use vboard::machine::{Options, Stop};
+use vboard::oplog::Array;
 use vboard::{flash::Faults, rtt};
-
-/// Builds a board's firmware as `cargo verify` does and returns its ELF.
-fn build(board: &str, target: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let dir = root.join("boards").join(board);
-    let status = Toolchain::find(target)
-        .unwrap_or_else(|e| panic!("{e}"))
-        .cargo(&dir)
-        .args(["build", "--release"])
-        .status()
-        .expect("cargo");
-    assert!(status.success(), "{board} does not build");
-    root.join("target/boards")
-        .join(target)
-        .join("release")
-        .join(board)
-}
-
-/// What an ELF puts into flash: load address and bytes of each segment.
-fn segments(elf: &[u8]) -> Option<Vec<(u32, Vec<u8>)>> {
-    let word = |at: usize| Some(u32::from_le_bytes(elf.get(at..at + 4)?.try_into().ok()?));
-    let headers = word(28)? as usize;
-    let count = usize::from(u16::from_le_bytes(elf.get(44..46)?.try_into().ok()?));
-    let mut found = Vec::new();
-    for at in (0..count).map(|i| headers + 32 * i) {
-        let (offset, len) = (word(at + 4)? as usize, word(at + 16)? as usize);
-        // PT_LOAD.
-        if word(at)? == 1 && len > 0 {
-            found.push((word(at + 12)?, elf.get(offset..offset + len)?.to_vec()));
-        }
-    }
-    Some(found)
-}
 
 #[test]
 fn the_nrf52840_dk_firmware_boots_logs_and_blinks() {
-    let elf = build("nrf52840-dk", "thumbv7em-none-eabihf");
+    let segments = &Firmware::own().segments;
     let served = serve_chip("nrf52840", Options::default(), None);
     let mut session = served.attach("nRF52840_xxAA");
     let mut loader = session.target().flash_loader();
-    let segments = segments(&std::fs::read(&elf).expect("the ELF")).expect("an ELF of 32 bits");
     assert_eq!(segments[0].0, 0, "the vectors");
-    for (addr, bytes) in &segments {
+    for (addr, bytes) in segments {
         loader.add_data(u64::from(*addr), bytes).expect("it fits");
     }
     let mut options = DownloadOptions::new();
@@ -80,9 +46,12 @@ fn the_nrf52840_dk_firmware_boots_logs_and_blinks() {
         levels.push(m.board().chip.pin(0, 13).expect("the LED"));
     }
     assert_eq!(m.take_faults(), []);
-    // The HAL programs the reset pin into UICR at the first boot, and resets.
+    // The HAL programs the reset pin into UICR at the first boot, and resets. Then the external flash
+    // is told to use four lines, for ever.
     let ops = m.board_mut().flash.take_ops();
-    assert_eq!(ops.len(), 2, "{ops:?}");
+    let arrays: Vec<Array> = ops.iter().map(|op| op.array()).collect();
+    let (internal, external) = (Array::Internal, Array::External);
+    assert_eq!(arrays, [internal, internal, external], "{ops:?}");
     assert_eq!(m.resets(), 1);
     // One defmt frame: no job in flash.
     assert!(!log.is_empty(), "nothing in RTT");
