@@ -8,9 +8,11 @@ mod dk;
 #[path = "../../src/toolchain.rs"]
 mod toolchain;
 use common::{machine, serve_chip};
-use dk::Firmware;
+use dk::{Dk, Firmware, board};
 use probe_rs::flashing::DownloadOptions;
+use vboard::board::AccessKind;
 use vboard::chip::Pin;
+use vboard::exception::Fault;
 use vboard::machine::{Options, Stop};
 use vboard::oplog::Array;
 use vboard::{flash::Faults, rtt};
@@ -74,4 +76,33 @@ fn the_nrf52840_dk_firmware_boots_logs_and_blinks() {
         b.instructions,
         b.now
     );
+}
+
+#[test]
+fn a_stack_that_begins_8_bytes_past_the_ram_faults_at_boot() {
+    let ram = &board().ram[0];
+    let end = ram.address + ram.bytes;
+    // The linker script's `_stack_start` is the first word of the vectors. Moved to the end of the RAM
+    // that board.toml gives, the last bytes there hold the stack, and the firmware runs.
+    let dk = |stack: u32| {
+        let mut dk = Dk::new(Firmware::own());
+        dk.put(0, &stack.to_le_bytes());
+        dk.power_on(false);
+        dk
+    };
+    let log = dk(end).run_until("failed: Image(Magic");
+    assert_eq!(log.len(), 1, "{log:?}");
+
+    // And as if the part had 8 bytes more.
+    let mut m = dk(end + 8).m;
+    m.run(1_000_000);
+    let faults = m.take_faults();
+    assert_eq!(faults.len(), 1, "{faults:x?}");
+    let Fault::Bus(access) = faults[0].fault else {
+        panic!("{faults:x?}");
+    };
+    assert_eq!(access.kind, AccessKind::Write);
+    assert!((end..end + 8).contains(&access.addr), "{:#x}", access.addr);
+    let led = m.board().chip.pin(0, 13).expect("the LED");
+    assert!(!led.output, "it never came to main");
 }

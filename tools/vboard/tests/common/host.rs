@@ -60,8 +60,8 @@ pub fn fresh(name: &str) -> PathBuf {
     dir
 }
 
-/// Three recordings of each of three words, one of which no model knows.
-pub fn clips(dir: &Path) -> PathBuf {
+/// So many recordings of each of three words, one of which no model knows.
+fn clips(dir: &Path, each: usize) -> PathBuf {
     let data = dir.join("clips");
     for (from, word) in [("known", "yes"), ("known", "stop"), ("new", "zero (ar)")] {
         let from = root().join("tools/models/clips").join(from).join(word);
@@ -73,8 +73,8 @@ pub fn clips(dir: &Path) -> PathBuf {
             .filter(|path| path.extension().is_some_and(|e| e == "wav"))
             .collect();
         paths.sort();
-        assert!(paths.len() >= 3, "{}", from.display());
-        for path in &paths[..3] {
+        assert!(paths.len() >= each, "{}", from.display());
+        for path in &paths[..each] {
             fs::copy(path, to.join(path.file_name().expect("a name"))).expect("a copy");
         }
     }
@@ -107,10 +107,10 @@ fn text(path: &Path) -> &str {
 }
 
 impl Model {
-    /// Converts the model in a directory.
-    pub fn new(name: &str, model: &Path) -> Self {
+    /// Converts the model in a directory, for jobs of `each` clips of a word.
+    fn new(name: &str, model: &Path, each: usize) -> Self {
         let dir = fresh(name);
-        let (data, path) = (clips(&dir), dir.join("model.bin"));
+        let (data, path) = (clips(&dir, each), dir.join("model.bin"));
         let known = root().join("tools/models/clips/known");
         tailtune(&[
             "convert",
@@ -133,14 +133,14 @@ impl Model {
 
     /// The smallest of the shipped models.
     pub fn shipped(name: &str) -> Self {
-        Self::new(name, &root().join("tools/models/keywords-micro"))
+        Self::new(name, &root().join("tools/models/keywords-micro"), 3)
     }
 
     /// KWT-1's shape with so many of its 12 layers, and weights by a generator.
     pub fn kwt1_shaped(name: &str, layers: usize) -> Self {
         let dir = fresh(&format!("{name}-float"));
         write_kwt1(&dir, layers);
-        Self::new(name, &dir)
+        Self::new(name, &dir, 2)
     }
 
     /// Makes a job: one sample of each class to learn from, the others to measure on.
