@@ -59,7 +59,7 @@ impl Mx25r {
     pub fn status(&self, flash: &Flash) -> u8 {
         let mut kept = [0xff];
         flash.read(External, STATUS, &mut kept);
-        !kept[0] & KEPT | if self.write_enabled { WRITE_ENABLED } else { 0 }
+        (!kept[0] & KEPT) | if self.write_enabled { WRITE_ENABLED } else { 0 }
     }
 
     fn quad(&self, flash: &Flash) -> bool {
@@ -81,10 +81,8 @@ impl Mx25r {
         if self.wakes() || quad && !self.quad(flash) {
             return;
         }
-        let mut at = addr;
-        for byte in out.chunks_mut(1) {
+        for (at, byte) in (addr..).zip(out.chunks_mut(1)) {
             flash.read(External, at % LEN, byte);
-            at += 1;
         }
     }
 
@@ -94,7 +92,7 @@ impl Mx25r {
         if self.wakes() || !self.take_latch() || quad && !self.quad(flash) {
             return 0;
         }
-        let start = addr % LEN & !(PAGE - 1);
+        let start = (addr % LEN) & !(PAGE - 1);
         let mut page = [0xff; PAGE as usize];
         let mut touched = [false; PAGE as usize];
         for (at, byte) in (addr % PAGE..).zip(bytes) {

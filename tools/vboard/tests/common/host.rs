@@ -236,8 +236,7 @@ fn write_kwt1(dir: &Path, layers: usize) {
     weights.put("embeddings.projection.weight", &[64, 40], 0.0, 0.2);
     weights.put("embeddings.projection.bias", &[64], 0.0, 0.1);
     for l in 0..layers {
-        let mut dense = |name: &str, out: usize, inputs: usize| {
-            let scale = (1.5 / inputs as f32).sqrt();
+        let mut dense = |name: &str, out: usize, inputs: usize, scale: f32| {
             weights.put(
                 &format!("layers.{l}.{name}.weight"),
                 &[out, inputs],
@@ -247,10 +246,10 @@ fn write_kwt1(dir: &Path, layers: usize) {
             weights.put(&format!("layers.{l}.{name}.bias"), &[out], 0.0, 0.1);
         };
         for name in ["q", "k", "v", "o"] {
-            dense(&format!("attention.{name}"), 64, 64);
+            dense(&format!("attention.{name}"), 64, 64, 0.15);
         }
-        dense("ff1", 256, 64);
-        dense("ff2", 64, 256);
+        dense("ff1", 256, 64, 0.15);
+        dense("ff2", 64, 256, 0.08);
         for norm in ["norm1", "norm2"] {
             weights.put(&format!("layers.{l}.{norm}.weight"), &[64], 1.0, 0.1);
             weights.put(&format!("layers.{l}.{norm}.bias"), &[64], 0.0, 0.1);
@@ -286,7 +285,7 @@ impl Weights {
     fn write(self, path: &Path) {
         let mut header = Value::Object(self.header).to_string();
         // The data begins at a multiple of eight.
-        while header.len() % 8 != 0 {
+        while !header.len().is_multiple_of(8) {
             header.push(' ');
         }
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
