@@ -7,6 +7,7 @@ use crate::chip::{Bus, Chip, Stored};
 use crate::flash::{Bank, Flash};
 use crate::mem::{HostMem, Kind, Map, Region};
 use crate::nvic::Masks;
+use crate::oplog::Array;
 use crate::scs::{Request, Scs};
 use crate::uart::Uart;
 
@@ -129,6 +130,7 @@ impl Board {
             };
             if part.kind == Kind::Flash && part.alias_of.is_none() {
                 banks.push(Bank {
+                    array: Array::Internal,
                     base: part.base,
                     len,
                     mem: Rc::clone(&mem),
@@ -139,6 +141,14 @@ impl Board {
                 len,
                 kind: part.kind,
                 mem,
+            });
+        }
+        for &(base, len) in chip.external() {
+            banks.push(Bank {
+                array: Array::External,
+                base,
+                len,
+                mem: HostMem::new(len as usize),
             });
         }
         let flash = Flash::new(banks);
@@ -250,9 +260,9 @@ impl Board {
             };
             self.scs.write(aligned, word, now)
         } else {
-            let before = self.flash.operations();
+            let before = self.flash.own_operations();
             self.with_bus(|chip, bus| chip.write(addr, size, value, bus));
-            if self.flash.operations() != before {
+            if self.flash.own_operations() != before {
                 // An erase: anything may have changed.
                 self.code_changed = true;
             }

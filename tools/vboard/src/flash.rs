@@ -11,11 +11,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::mem::HostMem;
-use crate::oplog::Op;
+use crate::oplog::{Array, Op};
 
 /// One contiguous part of the non-volatile memory: main flash, UICR, …
 #[derive(Debug, Clone)]
 pub struct Bank {
+    /// The array that it is part of.
+    pub array: Array,
     /// First address.
     pub base: u32,
     /// Length in bytes.
@@ -37,7 +39,7 @@ pub struct Cut {
 /// What the array does wrong on purpose.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// Words, by their address, that keep the value they have.
+    /// Words of the chip's own array, by their address, that keep the value they have.
     pub stuck: Vec<u32>,
     /// The controllers' write enable never sticks: nothing is programmed or erased.
     pub write_enable_off: bool,
@@ -49,11 +51,13 @@ pub struct Faults {
 #[derive(Debug)]
 pub struct Flash {
     banks: Vec<Bank>,
-    file: Option<File>,
+    /// The file of each array.
+    files: [Option<File>; 2],
     log: Option<BufWriter<File>>,
     ops: Vec<Op>,
     keep: bool,
     done: u64,
+    own: u64,
     faults: Faults,
     powered: bool,
     io_error: Option<io::Error>,
@@ -67,27 +71,28 @@ impl Flash {
         }
         Self {
             banks,
-            file: None,
+            files: [None, None],
             log: None,
             ops: Vec::new(),
             keep: false,
             done: 0,
+            own: 0,
             faults: Faults::default(),
             powered: true,
             io_error: None,
         }
     }
 
-    /// Length of the file that holds all banks, one after the other, in bytes.
-    pub fn image_len(&self) -> usize {
-        self.banks.iter().map(|b| b.len as usize).sum()
+    /// Length of an array's file, which holds its banks one after the other, in bytes.
+    pub fn len_of(&self, array: Array) -> usize {
+        self.of(array).map(|b| b.len as usize).sum()
     }
 
-    /// All banks, one after the other.
-    pub fn image(&self) -> Vec<u8> {
-        let mut image = vec![0; self.image_len()];
+    /// An array's banks, one after the other.
+    pub fn image_of(&self, array: Array) -> Vec<u8> {
+        let mut image = vec![0; self.len_of(array)];
         let mut at = 0;
-        for b in &self.banks {
+        for b in self.of(array) {
             let end = at + b.len as usize;
             b.mem.read(0, &mut image[at..end]);
             at = end;
@@ -95,33 +100,52 @@ impl Flash {
         image
     }
 
-    /// Replaces the contents of all banks, as if they had been programmed elsewhere.
+    /// The chip's own array.
+    pub fn image(&self) -> Vec<u8> {
+        self.image_of(Array::Internal)
+    }
+
+    /// Replaces the contents of an array, as if they had been programmed elsewhere.
     ///
     /// # Errors
-    /// The length is not [`Self::image_len`].
-    pub fn load(&mut self, image: &[u8]) -> Result<(), WrongLength> {
-        if image.len() != self.image_len() {
+    /// The length is not [`Self::len_of`] that array.
+    pub fn load_of(&mut self, array: Array, image: &[u8]) -> Result<(), WrongLength> {
+        let expected = self.len_of(array);
+        if image.len() != expected {
             return Err(WrongLength {
+                array,
                 found: image.len(),
-                expected: self.image_len(),
+                expected,
             });
         }
         let mut at = 0;
-        for b in &self.banks {
+        for b in self.of(array) {
             b.mem.write(0, &image[at..at + b.len as usize]);
             at += b.len as usize;
         }
-        if let Some(file) = &self.file {
+        if let Some(file) = &self.files[array as usize] {
             self.io_error = file.write_all_at(image, 0).err();
         }
         Ok(())
     }
 
-    /// Keeps the contents in a file. One that exists is loaded, else it is made, erased.
+    /// Replaces the contents of the chip's own array.
     ///
     /// # Errors
-    /// The file cannot be read or written, or is of another length.
-    pub fn attach_file(&mut self, path: &Path) -> io::Result<()> {
+    /// As [`Self::load_of`].
+    pub fn load(&mut self, image: &[u8]) -> Result<(), WrongLength> {
+        self.load_of(Array::Internal, image)
+    }
+
+    /// Keeps an array's contents in a file. One that exists is loaded, else it is made, erased.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or is of another length; the chip has no such array.
+    pub fn attach_file(&mut self, array: Array, path: &Path) -> io::Result<()> {
+        if self.len_of(array) == 0 {
+            let reason = "this chip has no external flash; leave the option out";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+        }
         let file = File::options()
             .read(true)
             .write(true)
@@ -130,21 +154,26 @@ impl Flash {
             .open(path)?;
         let len = file.metadata()?.len();
         if len == 0 {
-            file.write_all_at(&self.image(), 0)?;
+            file.write_all_at(&self.image_of(array), 0)?;
         } else {
-            let mut image = vec![0; self.image_len()];
+            let mut image = vec![0; self.len_of(array)];
             if len != image.len() as u64 {
                 let e = WrongLength {
+                    array,
                     found: len as usize,
                     expected: image.len(),
                 };
                 return Err(io::Error::new(io::ErrorKind::InvalidData, e));
             }
             file.read_exact_at(&mut image, 0)?;
-            self.load(&image).map_err(io::Error::other)?;
+            self.load_of(array, &image).map_err(io::Error::other)?;
         }
-        self.file = Some(file);
+        self.files[array as usize] = Some(file);
         Ok(())
+    }
+
+    fn of(&self, array: Array) -> impl Iterator<Item = &Bank> {
+        self.banks.iter().filter(move |b| b.array == array)
     }
 
     /// Writes one line for every operation to a file, which is made anew.
@@ -171,6 +200,11 @@ impl Flash {
         self.done
     }
 
+    /// Those of them that were on the chip's own array, since power on of the model.
+    pub fn own_operations(&self) -> u64 {
+        self.own
+    }
+
     /// Sets the fault controls. Counting for the power cut begins here.
     pub fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
@@ -195,20 +229,27 @@ impl Flash {
 
     /// The word at an address.
     pub fn word(&self, addr: u32) -> Option<u32> {
-        let (bank, offset) = self.find(addr, 4)?;
         let mut b = [0; 4];
-        bank.mem.read(offset, &mut b).then(|| u32::from_le_bytes(b))
+        self.read(Array::Internal, addr, &mut b)
+            .then(|| u32::from_le_bytes(b))
+    }
+
+    /// Copies bytes of an array; false where no bank holds all of them.
+    pub fn read(&self, array: Array, addr: u32, out: &mut [u8]) -> bool {
+        let len = u32::try_from(out.len()).unwrap_or(u32::MAX);
+        self.find(array, addr, len)
+            .is_some_and(|(bank, offset)| bank.mem.read(offset, out))
     }
 
     /// Programs `size` (1, 2, 4 or 8) bytes: bits go from one to zero, never back.
-    pub fn program(&mut self, addr: u32, size: u8, value: u64) {
-        let Some((bank, offset)) = self.find(addr, u32::from(size)) else {
-            return;
-        };
+    pub fn program(&mut self, array: Array, addr: u32, size: u8, value: u64) {
         let mut bytes = [0; 8];
-        bank.mem.read(offset, &mut bytes[..usize::from(size)]);
+        if !self.read(array, addr, &mut bytes[..usize::from(size)]) {
+            return;
+        }
         let old = u64::from_le_bytes(bytes);
         self.operate(Op::Program {
+            array,
             addr,
             size,
             value,
@@ -217,9 +258,9 @@ impl Flash {
     }
 
     /// Erases: all bits become one.
-    pub fn erase(&mut self, addr: u32, len: u32) {
-        if self.find(addr, len).is_some() {
-            self.operate(Op::Erase { addr, len });
+    pub fn erase(&mut self, array: Array, addr: u32, len: u32) {
+        if self.find(array, addr, len).is_some() {
+            self.operate(Op::Erase { array, addr, len });
         }
     }
 
@@ -234,15 +275,11 @@ impl Flash {
     /// Does an operation of a log to the array, past log and power cut; half of it if `torn` gives the
     /// seed of a power cut. Where no bank is, nothing happens.
     pub fn apply(&mut self, op: &Op, torn: Option<u64>) {
-        let (addr, len) = match *op {
-            Op::Program { addr, size, .. } => (addr, u32::from(size.min(8))),
-            Op::Erase { addr, len } => (addr, len),
-        };
-        let Some((bank, offset)) = self.find(addr, len) else {
-            return;
-        };
+        let (array, (addr, len)) = (op.array(), op.range());
         let mut old = vec![0; len as usize];
-        bank.mem.read(offset, &mut old);
+        if !self.read(array, addr, &mut old) {
+            return;
+        }
         let mut new: Vec<u8> = match *op {
             Op::Program { value, .. } => {
                 // A cell that was not reached keeps its one.
@@ -260,12 +297,14 @@ impl Flash {
                 }
             },
         };
-        self.keep_stuck(addr, &old, &mut new);
-        self.store(addr, &new);
+        if array == Array::Internal {
+            self.keep_stuck(addr, &old, &mut new);
+        }
+        self.store(array, addr, &new);
     }
 
-    fn find(&self, addr: u32, len: u32) -> Option<(&Bank, usize)> {
-        self.banks.iter().find_map(|b| {
+    fn find(&self, array: Array, addr: u32, len: u32) -> Option<(&Bank, usize)> {
+        self.of(array).find_map(|b| {
             let offset = addr.checked_sub(b.base)?;
             (u64::from(offset) + u64::from(len) <= u64::from(b.len)).then_some((b, offset as usize))
         })
@@ -285,6 +324,7 @@ impl Flash {
         };
         if progress == Progress::Whole {
             self.done += 1;
+            self.own += u64::from(op.array() == Array::Internal);
             if let Some(log) = &mut self.log {
                 // Flushed at once: the process may end at any moment.
                 let written = writeln!(log, "{op}").and_then(|()| log.flush());
@@ -308,13 +348,13 @@ impl Flash {
         }
     }
 
-    fn store(&mut self, addr: u32, bytes: &[u8]) {
+    fn store(&mut self, array: Array, addr: u32, bytes: &[u8]) {
         let mut at = 0u64;
-        for b in &self.banks {
+        for b in self.banks.iter().filter(|b| b.array == array) {
             if let Some(offset) = addr.checked_sub(b.base)
                 && b.mem.write(offset as usize, bytes)
             {
-                if let Some(file) = &self.file {
+                if let Some(file) = &self.files[array as usize] {
                     let written = file.write_all_at(bytes, at + u64::from(offset));
                     self.io_error = self.io_error.take().or(written.err());
                 }
@@ -325,10 +365,15 @@ impl Flash {
     }
 }
 
-/// A flash image is not as long as the chip's non-volatile memory.
+/// A flash image is not as long as the array that it is for.
 #[derive(Debug, thiserror::Error)]
-#[error("the flash image has {found} bytes, this chip's non-volatile memory {expected}")]
+#[error("the flash image has {found} bytes, {} {expected}", match array {
+    Array::Internal => "this chip's non-volatile memory",
+    Array::External => "the external flash with its status register",
+})]
 pub struct WrongLength {
+    /// Which array.
+    pub array: Array,
     /// Bytes found.
     pub found: usize,
     /// Bytes expected.

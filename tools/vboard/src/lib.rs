@@ -26,6 +26,7 @@ pub mod flash;
 mod hooks;
 pub mod machine;
 pub mod mem;
+pub mod mx25r;
 pub mod nvic;
 pub mod oplog;
 pub mod replay;

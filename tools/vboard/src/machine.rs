@@ -11,6 +11,7 @@ use crate::exception::{self, Fault};
 use crate::flash::Faults;
 use crate::hooks;
 use crate::mem::Kind;
+use crate::oplog::Array;
 use crate::scs::{Request, dfsr};
 
 /// An address where no code is: the emulator must be told one to run until.
@@ -128,12 +129,12 @@ impl Machine {
         self.resets
     }
 
-    /// Keeps flash in a file; see [`crate::flash::Flash::attach_file`]. Powers on anew.
+    /// Keeps an array of flash in a file; see [`crate::flash::Flash::attach_file`]. Powers on anew.
     ///
     /// # Errors
     /// As there.
-    pub fn attach_flash_file(&mut self, path: &Path) -> std::io::Result<()> {
-        self.board_mut().flash.attach_file(path)?;
+    pub fn attach_flash_file(&mut self, array: Array, path: &Path) -> std::io::Result<()> {
+        self.board_mut().flash.attach_file(array, path)?;
         self.power_on();
         Ok(())
     }
@@ -152,6 +153,7 @@ impl Machine {
         }
         let core = board.chip.spec().core;
         board.scs = crate::scs::Scs::new(core);
+        board.chip.power_on();
         board.now = 0;
         board.instructions = 0;
         self.reset();

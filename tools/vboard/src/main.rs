@@ -10,6 +10,7 @@ use clap::{ArgGroup, Parser};
 use vboard::chip;
 use vboard::flash::{Cut, Faults};
 use vboard::machine::{Machine, Options, Stop};
+use vboard::oplog::Array;
 use vboard::{rtt, server};
 
 /// An emulated nRF52840, nRF51822 or STM32F411, with its flash in a file.
@@ -33,6 +34,10 @@ struct Cli {
     /// erased at the start and lost at the end.
     #[arg(long, value_name = "FILE")]
     flash: Option<PathBuf>,
+    /// Keep the external flash of an nRF52840 DK, an MX25R6435F, in this file, its status register
+    /// behind its 8 MiB.
+    #[arg(long, value_name = "FILE")]
+    external: Option<PathBuf>,
     /// Write every flash operation to this file, one a line.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -147,7 +152,10 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
         at(path, m.board_mut().flash.attach_log(path))?;
     }
     if let Some(path) = &cli.flash {
-        at(path, m.attach_flash_file(path))?;
+        at(path, m.attach_flash_file(Array::Internal, path))?;
+    }
+    if let Some(path) = &cli.external {
+        at(path, m.attach_flash_file(Array::External, path))?;
     }
     if let Some(path) = &cli.uart {
         let sink: Box<dyn Write> = if path.as_os_str() == "-" {

@@ -5,10 +5,11 @@
 
 use crate::flash::{Cut, Faults, WrongLength};
 use crate::machine::Machine;
-use crate::oplog::Op;
+use crate::oplog::{Array, Op};
 
 /// Powers the chip on once for every cut of a log: before each operation and after the last, and for
-/// each seed with that operation torn. `start` is what flash held before the first operation.
+/// each seed with that operation torn. `start` is what the chip's own flash held before the first
+/// operation; an external one, if there are operations of it, must hold what it held then.
 ///
 /// # Errors
 /// `start` is not of this chip's length, or `check` says no.
@@ -19,12 +20,24 @@ pub fn every_cut<E: From<WrongLength>>(
     seeds: &[u64],
     mut check: impl FnMut(&mut Machine, Cut) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut held = start.to_vec();
+    m.board_mut().flash.load(start)?;
+    let external = ops.iter().any(|op| op.array() == Array::External);
+    let arrays = &[Array::Internal, Array::External][..1 + usize::from(external)];
+    let contents = |m: &Machine| -> Vec<Vec<u8>> {
+        let flash = &m.board().flash;
+        arrays.iter().map(|a| flash.image_of(*a)).collect()
+    };
+    let restore = |m: &mut Machine, held: &[Vec<u8>]| {
+        let flash = &mut m.board_mut().flash;
+        let mut pairs = arrays.iter().zip(held);
+        pairs.try_for_each(|(a, held)| flash.load_of(*a, held))
+    };
+    let mut held = contents(m);
     for after in 0..=ops.len() {
         let op = ops.get(after);
         let torn = seeds.iter().filter(|_| op.is_some()).map(|s| Some(*s));
         for torn in [None].into_iter().chain(torn) {
-            m.board_mut().flash.load(&held)?;
+            restore(m, &held)?;
             if let (Some(op), Some(_)) = (op, torn) {
                 m.board_mut().flash.apply(op, torn);
             }
@@ -33,9 +46,9 @@ pub fn every_cut<E: From<WrongLength>>(
             check(m, Cut { after, torn })?;
         }
         if let Some(op) = op {
-            m.board_mut().flash.load(&held)?;
+            restore(m, &held)?;
             m.board_mut().flash.apply(op, None);
-            held = m.board().flash.image();
+            held = contents(m);
         }
     }
     Ok(())

@@ -2,61 +2,29 @@
 //! probe-rs, started through its HAL, its clock, its LED and its log at work.
 
 mod common;
+#[path = "common/dk.rs"]
+mod dk;
 #[allow(dead_code)]
 #[path = "../../src/toolchain.rs"]
 mod toolchain;
-
-use std::path::{Path, PathBuf};
-
 use common::{machine, serve_chip};
+use dk::{Dk, Firmware, board};
 use probe_rs::flashing::DownloadOptions;
-use toolchain::Toolchain;
+use vboard::board::AccessKind;
 use vboard::chip::Pin;
+use vboard::exception::Fault;
 use vboard::machine::{Options, Stop};
+use vboard::oplog::Array;
 use vboard::{flash::Faults, rtt};
-
-/// Builds a board's firmware as `cargo verify` does and returns its ELF.
-fn build(board: &str, target: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let dir = root.join("boards").join(board);
-    let status = Toolchain::find(target)
-        .unwrap_or_else(|e| panic!("{e}"))
-        .cargo(&dir)
-        .args(["build", "--release"])
-        .status()
-        .expect("cargo");
-    assert!(status.success(), "{board} does not build");
-    root.join("target/boards")
-        .join(target)
-        .join("release")
-        .join(board)
-}
-
-/// What an ELF puts into flash: load address and bytes of each segment.
-fn segments(elf: &[u8]) -> Option<Vec<(u32, Vec<u8>)>> {
-    let word = |at: usize| Some(u32::from_le_bytes(elf.get(at..at + 4)?.try_into().ok()?));
-    let headers = word(28)? as usize;
-    let count = usize::from(u16::from_le_bytes(elf.get(44..46)?.try_into().ok()?));
-    let mut found = Vec::new();
-    for at in (0..count).map(|i| headers + 32 * i) {
-        let (offset, len) = (word(at + 4)? as usize, word(at + 16)? as usize);
-        // PT_LOAD.
-        if word(at)? == 1 && len > 0 {
-            found.push((word(at + 12)?, elf.get(offset..offset + len)?.to_vec()));
-        }
-    }
-    Some(found)
-}
 
 #[test]
 fn the_nrf52840_dk_firmware_boots_logs_and_blinks() {
-    let elf = build("nrf52840-dk", "thumbv7em-none-eabihf");
+    let segments = &Firmware::own().segments;
     let served = serve_chip("nrf52840", Options::default(), None);
     let mut session = served.attach("nRF52840_xxAA");
     let mut loader = session.target().flash_loader();
-    let segments = segments(&std::fs::read(&elf).expect("the ELF")).expect("an ELF of 32 bits");
     assert_eq!(segments[0].0, 0, "the vectors");
-    for (addr, bytes) in &segments {
+    for (addr, bytes) in segments {
         loader.add_data(u64::from(*addr), bytes).expect("it fits");
     }
     let mut options = DownloadOptions::new();
@@ -80,9 +48,12 @@ fn the_nrf52840_dk_firmware_boots_logs_and_blinks() {
         levels.push(m.board().chip.pin(0, 13).expect("the LED"));
     }
     assert_eq!(m.take_faults(), []);
-    // The HAL programs the reset pin into UICR at the first boot, and resets.
+    // The HAL programs the reset pin into UICR at the first boot, and resets. Then the external flash
+    // is told to use four lines, for ever.
     let ops = m.board_mut().flash.take_ops();
-    assert_eq!(ops.len(), 2, "{ops:?}");
+    let arrays: Vec<Array> = ops.iter().map(|op| op.array()).collect();
+    let (internal, external) = (Array::Internal, Array::External);
+    assert_eq!(arrays, [internal, internal, external], "{ops:?}");
     assert_eq!(m.resets(), 1);
     // One defmt frame: no job in flash.
     assert!(!log.is_empty(), "nothing in RTT");
@@ -105,4 +76,33 @@ fn the_nrf52840_dk_firmware_boots_logs_and_blinks() {
         b.instructions,
         b.now
     );
+}
+
+#[test]
+fn a_stack_that_begins_8_bytes_past_the_ram_faults_at_boot() {
+    let ram = &board().ram[0];
+    let end = ram.address + ram.bytes;
+    // The linker script's `_stack_start` is the first word of the vectors. Moved to the end of the RAM
+    // that board.toml gives, the last bytes there hold the stack, and the firmware runs.
+    let dk = |stack: u32| {
+        let mut dk = Dk::new(Firmware::own());
+        dk.put(0, &stack.to_le_bytes());
+        dk.power_on(false);
+        dk
+    };
+    let log = dk(end).run_until("failed: Image(Magic");
+    assert_eq!(log.len(), 1, "{log:?}");
+
+    // And as if the part had 8 bytes more.
+    let mut m = dk(end + 8).m;
+    m.run(1_000_000);
+    let faults = m.take_faults();
+    assert_eq!(faults.len(), 1, "{faults:x?}");
+    let Fault::Bus(access) = faults[0].fault else {
+        panic!("{faults:x?}");
+    };
+    assert_eq!(access.kind, AccessKind::Write);
+    assert!((end..end + 8).contains(&access.addr), "{:#x}", access.addr);
+    let led = m.board().chip.pin(0, 13).expect("the LED");
+    assert!(!led.output, "it never came to main");
 }

@@ -215,3 +215,24 @@ fn a_flash_file_of_another_chip_is_refused_by_name() {
         "{text}"
     );
 }
+
+#[test]
+fn an_external_flash_is_for_chips_that_have_one() {
+    let dir = fresh("external");
+    let file = dir.join("external.bin");
+    let run = |chip: &str| {
+        vboard(&["--chip", chip, "--run-for", "1", "--external"])
+            .arg(&file)
+            .output()
+            .expect("the program")
+    };
+    let out = run("stm32f411");
+    assert_eq!(out.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(text.contains("no external flash"), "{text}");
+    assert!(!file.exists());
+    // Erased, it locks up at once; the file is there.
+    assert_eq!(run("nrf52840").status.code(), Some(1));
+    let held = std::fs::read(&file).expect("the file");
+    assert!(held.len() == 0x80_0004 && held.iter().all(|b| *b == 0xff));
+}

@@ -130,6 +130,12 @@ pub trait Chip {
     fn spec(&self) -> &'static Spec;
     /// Fills read-only memory, once.
     fn fill_rom(&self, map: &Map);
+    /// The external flash on the board's serial bus: first address within it and bytes of each part.
+    fn external(&self) -> &'static [(u32, u32)] {
+        &[]
+    }
+    /// Power on; [`Self::reset`] follows.
+    fn power_on(&mut self) {}
     /// A system reset.
     fn reset(&mut self, map: &Map);
     /// Reads the word at an aligned address.

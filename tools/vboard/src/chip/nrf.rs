@@ -1,4 +1,4 @@
-//! What nRF51 and nRF52 have in common: CLOCK, POWER, GPIO, RTC, TIMER, UART(E), NVMC.
+//! What nRF51 and nRF52 have in common: CLOCK, POWER, GPIO, RTC, TIMER, UART(E), NVMC; and QSPI.
 //!
 //! Registers of other peripherals keep what is written to them and do nothing.
 
@@ -7,12 +7,15 @@ use std::collections::BTreeMap;
 use super::nvmc::{Nvmc, Params};
 use super::{Bus, Chip, Pin, Spec, Stored};
 use crate::mem::Map;
+use crate::mx25r;
 
 mod gpio;
+mod qspi;
 mod timer;
 mod uarte;
 
 use gpio::Gpio;
+use qspi::Qspi;
 use timer::{Timer, TimerKind};
 use uarte::Uarte;
 
@@ -32,6 +35,8 @@ pub struct Variant {
     pub ficr: &'static [(u32, u32)],
     /// RTCs and TIMERs: base address, interrupt, compare registers, RTC or TIMER.
     pub timers: &'static [(u32, u32, usize, TimerKind)],
+    /// QSPI, with the external flash of the DK.
+    pub qspi: bool,
 }
 
 pub use timer::TimerKind as Kind;
@@ -48,6 +53,7 @@ pub struct Nrf {
     gpio: Vec<Gpio>,
     timers: Vec<Timer>,
     uart: Uarte,
+    qspi: Option<Qspi>,
     clock: Clock,
     other: BTreeMap<u32, u32>,
     protected: bool,
@@ -110,6 +116,7 @@ impl Nrf {
             gpio: vec![Gpio::default(); variant.ports],
             timers: Self::timers(variant),
             uart: Uarte::default(),
+            qspi: variant.qspi.then(Qspi::default),
             clock: Clock::default(),
             other: BTreeMap::new(),
             protected: false,
@@ -136,8 +143,20 @@ impl Chip for Nrf {
         }
     }
 
+    fn external(&self) -> &'static [(u32, u32)] {
+        match self.qspi {
+            Some(_) => mx25r::PARTS,
+            None => &[],
+        }
+    }
+
+    fn power_on(&mut self) {
+        self.qspi.iter_mut().for_each(Qspi::power_on);
+    }
+
     fn reset(&mut self, map: &Map) {
         self.nvmc.reset();
+        self.qspi.iter_mut().for_each(Qspi::reset);
         self.timers = Self::timers(self.variant);
         self.uart = Uarte::default();
         self.clock = Clock::default();
@@ -156,6 +175,10 @@ impl Chip for Nrf {
         let offset = addr & 0xfff;
         if let Some(t) = self.timers.iter_mut().find(|t| t.base == addr & !0xfff) {
             return t.read(offset, bus.now);
+        }
+        if let (qspi::BASE, Some(q)) = (addr & !0xfff, &mut self.qspi) {
+            let other = self.timers.iter().filter_map(Timer::next).min();
+            return q.read(offset, other, bus);
         }
         match addr & !0xfff {
             NVMC => return self.nvmc.read(offset),
@@ -187,6 +210,10 @@ impl Chip for Nrf {
             t.write(offset, value, bus.now);
             return;
         }
+        if let (qspi::BASE, Some(q)) = (addr & !0xfff, &mut self.qspi) {
+            q.write(offset, value, bus);
+            return;
+        }
         let taken = match addr & !0xfff {
             NVMC => {
                 self.nvmc.write(offset, value, bus);
@@ -211,6 +238,10 @@ impl Chip for Nrf {
     fn lines(&mut self, bus: &mut Bus) -> u128 {
         let mut lines = u128::from(self.clock.line());
         lines |= u128::from(self.uart.line(bus)) << 2;
+        if let Some(q) = &mut self.qspi {
+            q.advance(bus.now);
+            lines |= u128::from(q.line()) << qspi::IRQ;
+        }
         for t in &mut self.timers {
             t.advance(bus.now);
             lines |= u128::from(t.line()) << t.irq;
@@ -219,7 +250,8 @@ impl Chip for Nrf {
     }
 
     fn next_event(&self) -> Option<u64> {
-        self.timers.iter().filter_map(Timer::next).min()
+        let timers = self.timers.iter().filter_map(Timer::next);
+        timers.chain(self.qspi.as_ref().and_then(Qspi::next)).min()
     }
 
     fn pin(&self, port: u8, pin: u8) -> Option<Pin> {

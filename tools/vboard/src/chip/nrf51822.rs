@@ -63,6 +63,7 @@ static VARIANT: Variant = Variant {
         (0x4000_b000, 11, 3, Kind::Rtc),
         (0x4001_1000, 17, 4, Kind::Rtc),
     ],
+    qspi: false,
 };
 
 /// The chip at power on.

@@ -74,6 +74,7 @@ static VARIANT: Variant = Variant {
         (0x4001_1000, 17, 4, Kind::Rtc),
         (0x4002_4000, 36, 4, Kind::Rtc),
     ],
+    qspi: true,
 };
 
 /// The chip at power on.

@@ -5,6 +5,7 @@
 
 use super::{Bus, Stored};
 use crate::flash::Flash;
+use crate::oplog::Array;
 
 /// Where things are and how long they take.
 #[derive(Clone, Copy, Debug)]
@@ -68,13 +69,17 @@ impl Nvmc {
             0x540 => self.icache = value,
             // ERASEPAGE, and ERASEPCR0 which is the same where no code region 0 is set.
             0x508 | 0x510 if self.config == ERASE && value < self.params.flash => {
-                bus.flash
-                    .erase(value - value % self.params.page, self.params.page);
+                bus.flash.erase(
+                    Array::Internal,
+                    value - value % self.params.page,
+                    self.params.page,
+                );
                 *bus.stall += self.params.erase_cycles;
             }
             0x50c if self.config == ERASE && value & 1 != 0 => self.erase_all(bus),
             0x514 if self.config == ERASE && value & 1 != 0 => {
-                bus.flash.erase(self.params.uicr, self.params.uicr_len);
+                bus.flash
+                    .erase(Array::Internal, self.params.uicr, self.params.uicr_len);
                 *bus.stall += self.params.erase_cycles;
             }
             _ => {}
@@ -83,8 +88,9 @@ impl Nvmc {
 
     /// ERASEALL: main flash and UICR, as two operations.
     pub fn erase_all(&self, bus: &mut Bus) {
-        bus.flash.erase(0, self.params.flash);
-        bus.flash.erase(self.params.uicr, self.params.uicr_len);
+        bus.flash.erase(Array::Internal, 0, self.params.flash);
+        bus.flash
+            .erase(Array::Internal, self.params.uicr, self.params.uicr_len);
         *bus.stall += 2 * self.params.erase_cycles;
     }
 
@@ -94,7 +100,8 @@ impl Nvmc {
             return Stored::Fault;
         }
         if self.config == WRITE {
-            bus.flash.program(addr, 4, value & 0xffff_ffff);
+            bus.flash
+                .program(Array::Internal, addr, 4, value & 0xffff_ffff);
             *bus.stall += self.params.write_cycles;
         }
         Stored::Taken

@@ -4,6 +4,7 @@
 //! zero: the core stands still for the time an operation takes.
 
 use super::{Bus, Stored};
+use crate::oplog::Array;
 
 /// Sectors: how many bytes each has, in order.
 pub type Sectors = &'static [u32];
@@ -116,11 +117,12 @@ impl Flash {
             return;
         }
         if self.cr & MER != 0 {
-            bus.flash.erase(self.base, self.sectors.iter().sum());
+            bus.flash
+                .erase(Array::Internal, self.base, self.sectors.iter().sum());
             // 8 s at x32.
             *bus.stall += self.hz * 8;
         } else if let Some((addr, len)) = self.sector((self.cr >> 3 & 0xf) as usize) {
-            bus.flash.erase(addr, len);
+            bus.flash.erase(Array::Internal, addr, len);
             // 16 KiB: 250 ms, 64 KiB: 550 ms, 128 KiB: 1 s, typical at x32.
             let ms = match len {
                 0x4000 => 250,
@@ -155,7 +157,7 @@ impl Flash {
         if !addr.is_multiple_of(u32::from(size)) {
             return Stored::Fault;
         }
-        bus.flash.program(addr, size, value);
+        bus.flash.program(Array::Internal, addr, size, value);
         // 16 µs.
         *bus.stall += self.hz / 62_500;
         self.end();
