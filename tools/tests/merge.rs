@@ -6,7 +6,7 @@ use tailtune::store::Record;
 use tailtune::store::export::parse;
 use tailtune::store::record::checksum;
 use tailtune::tune::{HeadOrigin, MethodId, Optimizer, Tail};
-use tailtune_tools::adapt::tuning::{Labelled, Origin, tune};
+use tailtune_tools::adapt::tuning::{Labelled, Origin, Plan, tune};
 use tailtune_tools::image_writer::AlignedBytes;
 use tailtune_tools::int8::{AsInput, Int8Input, Int8Model, argmax};
 use tailtune_tools::merge::{Merge, MergeError};
