@@ -119,7 +119,11 @@ async fn listen(mut pdm: Pdm<'_>, regions: &Regions) -> Result<(), &'static str>
             let classes = logits.iter().take(head.n_classes());
             let best = classes.enumerate().max_by_key(|(_, logit)| **logit);
             let name = best.and_then(|(class, _)| image.labels().iter().nth(class));
-            info!("{=str}, {} ms", name.unwrap_or("?"), start.elapsed().as_millis());
+            info!(
+                "{=str}, {} ms",
+                name.unwrap_or("?"),
+                start.elapsed().as_millis()
+            );
         }
     };
     let (stopped, answered) = join(sound, answers).await;

@@ -63,7 +63,9 @@ mod app {
         // SAFETY: flash is always readable on this part, and nothing here writes to it.
         let regions = unsafe { Regions::linked() };
         let image = Image::parse(regions.model).ok();
-        let ears = image.as_ref().and_then(|image| ears(image, cx.local.heard_memory));
+        let ears = image
+            .as_ref()
+            .and_then(|image| ears(image, cx.local.heard_memory));
         match &ears {
             Some(_) => start(cx.local.block_memory),
             None => error!("no image of a model that hears in the model region"),
@@ -102,7 +104,9 @@ mod app {
             .write(|w| w.set_input(nrf_pac::gpio::vals::Input::Connect));
         nrf_pac::PDM.psel().clk().write_value(pin(CLOCK_PIN));
         nrf_pac::PDM.psel().din().write_value(pin(DATA_PIN));
-        nrf_pac::PDM.pdmclkctrl().write(|w| w.set_freq(Freq::_1280k));
+        nrf_pac::PDM
+            .pdmclkctrl()
+            .write(|w| w.set_freq(Freq::_1280k));
         nrf_pac::PDM.ratio().write(|w| w.set_ratio(Ratio::Ratio80));
         nrf_pac::PDM.mode().write(|w| {
             w.set_operation(Operation::Mono);
@@ -110,8 +114,14 @@ mod app {
         });
         nrf_pac::PDM.enable().write(|w| w.set_enable(true));
         let [first, _] = blocks;
-        nrf_pac::PDM.sample().ptr().write_value(first.as_mut_ptr().addr() as u32);
-        nrf_pac::PDM.sample().maxcnt().write(|w| w.set_buffsize(BLOCK as u16));
+        nrf_pac::PDM
+            .sample()
+            .ptr()
+            .write_value(first.as_mut_ptr().addr() as u32);
+        nrf_pac::PDM
+            .sample()
+            .maxcnt()
+            .write(|w| w.set_buffsize(BLOCK as u16));
         nrf_pac::PDM.intenset().write(|w| {
             w.set_started(true);
             w.set_end(true);
@@ -137,7 +147,10 @@ mod app {
             nrf_pac::PDM.events_started().write_value(0);
             // Where the block after the one that was begun goes.
             let next = &mut blocks[1 - *filling];
-            nrf_pac::PDM.sample().ptr().write_value(next.as_mut_ptr().addr() as u32);
+            nrf_pac::PDM
+                .sample()
+                .ptr()
+                .write_value(next.as_mut_ptr().addr() as u32);
         }
     }
 
