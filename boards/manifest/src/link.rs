@@ -124,7 +124,11 @@ pub fn build() -> Board {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let write = |name, text| std::fs::write(out.join(name), text).expect("OUT_DIR can be written");
     println!("cargo:rustc-link-search={}", out.display());
-    if board.boot.as_ref().is_some_and(|boot| boot.kind == BootKind::EspIdf) {
+    if board
+        .boot
+        .as_ref()
+        .is_some_and(|boot| boot.kind == BootKind::EspIdf)
+    {
         write("regions.x", symbols(&board));
         println!("cargo:rustc-link-arg-bins=-Tlinkall.x");
         println!("cargo:rustc-link-arg-bins=-Tregions.x");
