@@ -437,7 +437,10 @@ mod tests {
         let registry = Registry::from_builtin_families();
         let mut checked = 0;
         for board in crate::board::all().unwrap() {
-            if board.is_emulated() {
+            // probe-rs as a library brings no chip of Espressif's: `flash` refuses it by its name.
+            let espressif = board.chip.starts_with("esp32");
+            assert_eq!(espressif, board.name.starts_with("esp32"));
+            if board.is_emulated() || espressif {
                 continue;
             }
             let target = registry.get_target_by_name(&board.chip);

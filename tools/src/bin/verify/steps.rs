@@ -185,7 +185,12 @@ impl Context {
         let mut command = cargo(&self.root);
         command
             .args(["test", "--workspace", "--no-fail-fast"])
-            .args(args);
+            .args(args)
+            // Built by the step of the emulated chips; only ignored tests ask for it.
+            .env(
+                "VBOARD",
+                self.root.join(CHIPS).join("target/release/vboard"),
+            );
         self.tested(command)
     }
 
