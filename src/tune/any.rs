@@ -1,6 +1,6 @@
 //! A method that is chosen at run time, over one piece of memory.
 
-use super::any_head::{AnyHead, Start};
+use super::any_head::{AnyHead, Start, by_the_method_inside};
 use super::block::{
     BlockBuffers, MasterBuffers, MergeReport, affine_len, block_bytes, lora_len, master_len,
     scratch_len,
@@ -187,56 +187,4 @@ fn copies(recipe: &Recipe, config: &ModelConfig) -> [usize; 2] {
     }
 }
 
-impl Method for AnyMethod<'_> {
-    fn id(&self) -> MethodId {
-        self.inner().id()
-    }
-
-    fn math(&self) -> Math {
-        self.inner().math()
-    }
-
-    fn classes(&self) -> usize {
-        self.inner().classes()
-    }
-
-    fn check(&self, features: &Features<'_>, label: u16) -> Result<(), TuneError> {
-        self.inner().check(features, label)
-    }
-
-    fn epochs(&self, schedule: &Schedule) -> u32 {
-        self.inner().epochs(schedule)
-    }
-
-    fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
-        self.inner_mut().begin_epoch(schedule, epoch)
-    }
-
-    fn step(&mut self, features: &Features<'_>, label: u16, weight: f32) -> Result<f32, TuneError> {
-        self.inner_mut().step(features, label, weight)
-    }
-
-    fn end_epoch(&mut self) -> Result<(), TuneError> {
-        self.inner_mut().end_epoch()
-    }
-
-    fn is_finite(&self) -> bool {
-        self.inner().is_finite()
-    }
-
-    fn restore(&mut self) {
-        self.inner_mut().restore();
-    }
-
-    fn logits(&mut self, features: &Features<'_>) -> Result<&[f32], TuneError> {
-        self.inner_mut().logits(features)
-    }
-
-    fn tail_bytes(&self) -> usize {
-        self.inner().tail_bytes()
-    }
-
-    fn emit_tail(&self, out: &mut [u8]) -> Result<usize, TailError> {
-        self.inner().emit_tail(out)
-    }
-}
+by_the_method_inside!(AnyMethod);

@@ -8,6 +8,71 @@ use super::{
 use crate::image::Image;
 use crate::model::Features;
 
+/// Makes an enum of methods a [`Method`]: everything is done by the one that `inner` and `inner_mut` lend.
+macro_rules! by_the_method_inside {
+    ($name:ident) => {
+        impl Method for $name<'_> {
+            fn id(&self) -> MethodId {
+                self.inner().id()
+            }
+
+            fn math(&self) -> Math {
+                self.inner().math()
+            }
+
+            fn classes(&self) -> usize {
+                self.inner().classes()
+            }
+
+            fn check(&self, features: &Features<'_>, label: u16) -> Result<(), TuneError> {
+                self.inner().check(features, label)
+            }
+
+            fn epochs(&self, schedule: &Schedule) -> u32 {
+                self.inner().epochs(schedule)
+            }
+
+            fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
+                self.inner_mut().begin_epoch(schedule, epoch)
+            }
+
+            fn step(
+                &mut self,
+                features: &Features<'_>,
+                label: u16,
+                weight: f32,
+            ) -> Result<f32, TuneError> {
+                self.inner_mut().step(features, label, weight)
+            }
+
+            fn end_epoch(&mut self) -> Result<(), TuneError> {
+                self.inner_mut().end_epoch()
+            }
+
+            fn is_finite(&self) -> bool {
+                self.inner().is_finite()
+            }
+
+            fn restore(&mut self) {
+                self.inner_mut().restore();
+            }
+
+            fn logits(&mut self, features: &Features<'_>) -> Result<&[f32], TuneError> {
+                self.inner_mut().logits(features)
+            }
+
+            fn tail_bytes(&self) -> usize {
+                self.inner().tail_bytes()
+            }
+
+            fn emit_tail(&self, out: &mut [u8]) -> Result<usize, TailError> {
+                self.inner().emit_tail(out)
+            }
+        }
+    };
+}
+pub(super) use by_the_method_inside;
+
 /// Where a tune starts, and goes back to.
 #[derive(Clone, Copy)]
 pub struct Start<'m> {
@@ -137,56 +202,4 @@ impl<'m> AnyHead<'m> {
     }
 }
 
-impl Method for AnyHead<'_> {
-    fn id(&self) -> MethodId {
-        self.inner().id()
-    }
-
-    fn math(&self) -> Math {
-        self.inner().math()
-    }
-
-    fn classes(&self) -> usize {
-        self.inner().classes()
-    }
-
-    fn check(&self, features: &Features<'_>, label: u16) -> Result<(), TuneError> {
-        self.inner().check(features, label)
-    }
-
-    fn epochs(&self, schedule: &Schedule) -> u32 {
-        self.inner().epochs(schedule)
-    }
-
-    fn begin_epoch(&mut self, schedule: &Schedule, epoch: u32) -> Result<(), TuneError> {
-        self.inner_mut().begin_epoch(schedule, epoch)
-    }
-
-    fn step(&mut self, features: &Features<'_>, label: u16, weight: f32) -> Result<f32, TuneError> {
-        self.inner_mut().step(features, label, weight)
-    }
-
-    fn end_epoch(&mut self) -> Result<(), TuneError> {
-        self.inner_mut().end_epoch()
-    }
-
-    fn is_finite(&self) -> bool {
-        self.inner().is_finite()
-    }
-
-    fn restore(&mut self) {
-        self.inner_mut().restore();
-    }
-
-    fn logits(&mut self, features: &Features<'_>) -> Result<&[f32], TuneError> {
-        self.inner_mut().logits(features)
-    }
-
-    fn tail_bytes(&self) -> usize {
-        self.inner().tail_bytes()
-    }
-
-    fn emit_tail(&self, out: &mut [u8]) -> Result<usize, TailError> {
-        self.inner().emit_tail(out)
-    }
-}
+by_the_method_inside!(AnyHead);

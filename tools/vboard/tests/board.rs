@@ -68,6 +68,14 @@ fn the_nrf52840_dk_firmware_boots_logs_and_blinks() {
         (27..=33).contains(&on),
         "on for 100 ms of each second: {on} of 300"
     );
+    // Time passed in sleep, not in a loop.
+    let b = m.board();
+    assert!(
+        b.instructions * 100 < b.now,
+        "{} of {}",
+        b.instructions,
+        b.now
+    );
 }
 
 #[test]
