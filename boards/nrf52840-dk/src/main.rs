@@ -10,7 +10,7 @@ use embassy_nrf::gpio::{Input, Level, Output, OutputDrive, Pull};
 use embassy_nrf::nvmc::Nvmc;
 use embassy_nrf::qspi::{self, Qspi};
 use embassy_nrf::{bind_interrupts, peripherals};
-use embassy_time::Delay;
+use embassy_time::{Delay, Timer};
 use embedded_hal::digital::PinState;
 use panic_probe as _;
 use static_cell::ConstStaticCell;
@@ -41,7 +41,7 @@ async fn main(_spawner: Spawner) {
     if quad_enable(&mut external).is_err() {
         error!("the external flash does not answer");
     }
-    let device = Device {
+    let mut device = Device {
         io: LedButton {
             led: Output::new(p.P0_13, Level::High, OutputDrive::Standard),
             lit: PinState::Low,
@@ -53,7 +53,15 @@ async fn main(_spawner: Spawner) {
     };
     // SAFETY: flash is always readable on this part, and only the slots are ever written.
     let regions = unsafe { Regions::linked() };
-    device.boot(MEMORY.take(), regions, Nvmc::new(p.NVMC), external)
+    device.work(MEMORY.take(), regions, Nvmc::new(p.NVMC), external);
+    // The core sleeps between blinks.
+    let mut led = device.io.led;
+    loop {
+        led.set_low();
+        Timer::after_millis(100).await;
+        led.set_high();
+        Timer::after_millis(900).await;
+    }
 }
 
 /// Lets the external flash use all four of its lines: bit 6 of its status register, which it keeps.

@@ -43,8 +43,7 @@ pub struct Device<L, B, D> {
 }
 
 impl<L: StatefulOutputPin, B: InputPin, D: DelayNs> Device<L, B, D> {
-    /// Does what flash asks for, and blinks for ever. The slots in `flash` and the latents in `latents`
-    /// lie at the offsets that the regions say.
+    /// Does what flash asks for as [`work`](Self::work), and blinks for ever, waiting in a loop.
     pub fn boot<
         const A: usize,
         const I: usize,
@@ -61,6 +60,30 @@ impl<L: StatefulOutputPin, B: InputPin, D: DelayNs> Device<L, B, D> {
         latents: R,
     ) -> !
     where
+        F: NorFlash<Error: defmt::Format>,
+        R: NorFlash,
+    {
+        self.work(memory, regions, flash, latents);
+        self.blink()
+    }
+
+    /// Does what flash asks for, and resets after a tune. The slots in `flash` and the latents in `latents`
+    /// lie at the offsets that the regions say.
+    pub fn work<
+        const A: usize,
+        const I: usize,
+        const C: usize,
+        const N: usize,
+        const W: usize,
+        F,
+        R,
+    >(
+        &mut self,
+        memory: &mut Memory<A, I, C, N, W>,
+        regions: Regions,
+        flash: F,
+        latents: R,
+    ) where
         F: NorFlash<Error: defmt::Format>,
         R: NorFlash,
     {
@@ -87,7 +110,6 @@ impl<L: StatefulOutputPin, B: InputPin, D: DelayNs> Device<L, B, D> {
             },
             Err(e) => error!("failed: {}", e),
         }
-        self.blink()
     }
 
     fn blink(mut self) -> ! {
