@@ -28,6 +28,7 @@ const KWT1: ModelConfig = ModelConfig {
     pooling: Pooling::ClassToken,
     embed_norm: false,
     final_norm: false,
+    decoder: None,
 };
 
 const SGD: Schedule = Schedule {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! offset size field
-//!  0     2    n_layers       1..=64
+//!  0     2    n_layers       1..=64; 0 in a model that is a decoder only
 //!  2     2    d_model        1..=4096, a multiple of n_heads
 //!  4     2    n_heads        1..=64
 //!  6     2    d_ff           1..=16384
@@ -13,7 +13,7 @@
 //! 14     1    activation     0 GELU (table), 1 ReLU
 //! 15     1    pooling        0 class token, 1 mean, 2 first
 //! 16     1    flags          bit 0 class token, bit 1 embed_norm, bit 2 final_norm; the rest 0
-//! 17     1    architecture   0 encoder
+//! 17     1    architecture   0 encoder, 1 decoder, 2 encoder and decoder (from minor 2 on, see `decoder`)
 //! 18     2    reserved       0
 //! 20     4    n_frames, vocab_size, or height and width (u16 each)
 //! 24     4    n_features, n_segments, or channels and patch side (u8 each), then 0
@@ -21,6 +21,7 @@
 //! ```
 
 use super::ImageError;
+use super::decoder::{DecoderConfig, DecoderRecord};
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -134,11 +135,14 @@ pub enum Pooling {
     First,
 }
 
-/// The architecture of an encoder.
+/// The architecture of a model: an encoder, a decoder, or both.
+///
+/// Of a model that is a decoder only, `n_layers` is 0, the input is the decoder's own tokens, and pooling,
+/// class token and norms of this record are those of the encoder that is not there (`First`, none).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ModelConfig {
-    /// Encoder blocks.
+    /// Encoder blocks; 0 where the model is a decoder only.
     pub n_layers: u16,
     /// Width of the residual stream.
     pub d_model: u16,
@@ -162,8 +166,10 @@ pub struct ModelConfig {
     pub pooling: Pooling,
     /// Whether a LayerNorm follows the embedding (BERT).
     pub embed_norm: bool,
-    /// Whether a LayerNorm follows the last block (pre-norm models).
+    /// Whether a LayerNorm follows the last encoder block (pre-norm models).
     pub final_norm: bool,
+    /// The decoder, which attends to every row of the encoder's output, where there is an encoder.
+    pub decoder: Option<DecoderConfig>,
 }
 
 impl ModelConfig {
@@ -172,6 +178,19 @@ impl ModelConfig {
         match self.n_heads {
             0 => 0,
             n => self.d_model as usize / n as usize,
+        }
+    }
+
+    /// Returns whether the model has an encoder.
+    pub const fn has_encoder(&self) -> bool {
+        self.n_layers > 0
+    }
+
+    /// Returns the blocks of encoder and decoder together: a decoder's are numbered after the encoder's.
+    pub const fn total_layers(&self) -> u16 {
+        match self.decoder {
+            Some(decoder) => self.n_layers + decoder.n_layers,
+            None => self.n_layers,
         }
     }
 
@@ -191,7 +210,8 @@ impl ModelConfig {
         const fn outside(value: u16, max: u16) -> bool {
             value == 0 || value > max
         }
-        if outside(self.n_layers, MAX_LAYERS) {
+        let no_encoder = self.n_layers == 0 && self.decoder.is_some();
+        if outside(self.n_layers, MAX_LAYERS) && !no_encoder {
             return bad("n_layers", self.n_layers as u32);
         }
         if outside(self.d_model, MAX_D_MODEL) {
@@ -255,9 +275,50 @@ impl ModelConfig {
         if matches!(self.pooling, Pooling::ClassToken) && !self.class_token {
             return bad("pooling", 0);
         }
-        Ok(())
+        match self.decoder {
+            Some(decoder) => self.check_decoder(&decoder),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks a decoder against the rest.
+    const fn check_decoder(&self, decoder: &DecoderConfig) -> Result<(), ImageError> {
+        const fn bad(field: &'static str, found: u32) -> Result<(), ImageError> {
+            Err(ImageError::Config { field, found })
+        }
+        if let Err(error) = decoder.check() {
+            return Err(error);
+        }
+        // A head reads a pooled feature; an encoder with a decoder gives all its rows.
+        if self.n_classes != 0 {
+            return bad("n_classes", self.n_classes as u32);
+        }
+        if self.has_encoder() {
+            return Ok(());
+        }
+        if self.seq_len != decoder.seq_len {
+            return bad("seq_len", self.seq_len as u32);
+        }
+        match self.input {
+            InputKind::Tokens {
+                vocab_size,
+                n_segments: 0,
+            } if vocab_size == decoder.vocab_size => {}
+            _ => return bad("input", decoder.vocab_size),
+        }
+        if self.class_token || self.embed_norm || self.final_norm {
+            return bad("flags", 0);
+        }
+        match self.pooling {
+            Pooling::First => Ok(()),
+            _ => bad("pooling", 1),
+        }
     }
 }
+
+const ENCODER: u8 = 0;
+const DECODER: u8 = 1;
+const ENCODER_DECODER: u8 = 2;
 
 /// The 32 bytes of a [`ModelConfig`] in the image.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -321,7 +382,11 @@ impl From<&ModelConfig> for ConfigRecord {
                 Pooling::First => 2,
             },
             flags,
-            architecture: 0,
+            architecture: match c.decoder {
+                None => ENCODER,
+                Some(_) if c.n_layers == 0 => DECODER,
+                Some(_) => ENCODER_DECODER,
+            },
             reserved: U16::ZERO,
             input_a: U32::new(input_a),
             input_b: U32::new(input_b),
@@ -346,15 +411,22 @@ fn patches(a: u32, b: u32) -> Result<InputKind, ImageError> {
     })
 }
 
-impl TryFrom<&ConfigRecord> for ModelConfig {
-    type Error = ImageError;
-
-    fn try_from(r: &ConfigRecord) -> Result<Self, ImageError> {
+impl ModelConfig {
+    /// Reads the two records of an image; without the second there is no decoder.
+    ///
+    /// # Errors
+    /// [`ImageError::Config`] names the first field that is out of range.
+    pub fn read(r: &ConfigRecord, decoder: Option<&DecoderRecord>) -> Result<Self, ImageError> {
         let bad = |field, found| ImageError::Config { field, found };
         let narrow =
             |field, value: U32| u16::try_from(value.get()).map_err(|_| bad(field, value.get()));
-        if r.architecture != 0 {
-            return Err(bad("architecture", r.architecture.into()));
+        let decoder = match (r.architecture, decoder) {
+            (ENCODER, _) => None,
+            (DECODER | ENCODER_DECODER, Some(record)) => Some(DecoderConfig::try_from(record)?),
+            (other, _) => return Err(bad("architecture", other.into())),
+        };
+        if decoder.is_some() && (r.architecture == DECODER) != (r.n_layers.get() == 0) {
+            return Err(bad("n_layers", r.n_layers.get().into()));
         }
         if r.flags > 7 {
             return Err(bad("flags", r.flags.into()));
@@ -401,6 +473,7 @@ impl TryFrom<&ConfigRecord> for ModelConfig {
             },
             embed_norm: r.flags & 2 != 0,
             final_norm: r.flags & 4 != 0,
+            decoder,
         };
         config.check()?;
         Ok(config)

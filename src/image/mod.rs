@@ -6,17 +6,19 @@
 //! type and alignment.
 //!
 //! ```text
-//! header (96 bytes)        see `header`
+//! header (96 or 160 bytes) see `header`
 //! tensor directory         32 bytes a tensor, see `tensor`
 //! tensors                  each at a multiple of 16 bytes, in the directory's order
 //! labels, provenance       see `header`
 //! front end                of models of sound, see `front_end`
+//! tokenizers               of models of text: the input's, the output's
 //! ```
 //!
 //! All numbers are little endian. The buffer may be longer than the image (a flash region usually
 //! is); it must start at a multiple of [`ALIGNMENT`].
 
 mod config;
+mod decoder;
 mod error;
 pub mod front_end;
 pub mod header;
@@ -27,16 +29,19 @@ pub use config::{
     Activation, ConfigRecord, InputKind, MAX_CLASSES, MAX_D_FF, MAX_D_MODEL, MAX_FEATURES,
     MAX_HEADS, MAX_LAYERS, MAX_SEQ_LEN, MAX_VOCAB, ModelConfig, NormOrder, Pooling,
 };
+pub use decoder::{DecoderConfig, DecoderRecord};
 pub use error::{ImageError, TensorFault};
 pub use front_end::{FrontEndKind, FrontEndTables};
 pub use header::{
-    CRC_OFFSET, FORMAT_MAJOR, FORMAT_MINOR, HEADER_LEN, Header, MAGIC, TENSOR_ALIGNMENT, checksum,
+    CRC_OFFSET, EXTENSION_MINOR, FORMAT_MAJOR, FORMAT_MINOR, HEADER_LEN, Header, HeaderExtension,
+    MAGIC, TENSOR_ALIGNMENT, checksum,
 };
 pub(crate) use patch::planned_patch_bytes;
 pub use patch::{copy_patch, patch_bytes, patch_range, patch_tensor_mut};
 pub use tensor::{DataType, Layout, NO_LAYER, QuantRule, TensorEntry, TensorKind, TensorSpec};
 
 use crate::quant::Scaling;
+use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 #[cfg(target_endian = "big")]
@@ -60,6 +65,8 @@ pub struct Image<'a> {
     labels: &'a [u8],
     provenance: &'a str,
     front_end: Option<FrontEndTables<'a>>,
+    tokenizer: &'a [u8],
+    target_tokenizer: &'a [u8],
     layout: Layout,
     config: ModelConfig,
     model_id: ModelId,
@@ -101,7 +108,9 @@ impl<'a> Image<'a> {
 
     /// The rest of the checks, for bytes whose length and checksum are right.
     fn parse_checked(bytes: &'a [u8], header: &Header) -> Result<Self, ImageError> {
-        let config = ModelConfig::try_from(&header.config)?;
+        let extension = extension(bytes, header)?;
+        let config = ModelConfig::read(&header.config, extension.map(|e| &e.decoder))?;
+        let header_len = HEADER_LEN + extension.map_or(0, size_of_val);
         let layout = Layout::new(&config);
         let (count, expected) = (header.tensor_count.get(), layout.len() as u32);
         if count != expected {
@@ -112,7 +121,7 @@ impl<'a> Image<'a> {
         }
         let directory_len = count.saturating_mul(size_of::<TensorEntry>() as u32);
         let offset = header.directory_offset.get();
-        let directory = section(bytes, "directory", offset, directory_len, HEADER_LEN as u32)?;
+        let directory = section(bytes, "directory", offset, directory_len, header_len as u32)?;
         let bad = ImageError::Section {
             section: "directory",
             offset,
@@ -139,6 +148,7 @@ impl<'a> Image<'a> {
         let provenance = core::str::from_utf8(provenance).map_err(|_| ImageError::Provenance)?;
         let end = offset.saturating_add(len);
         let front_end = front_end(bytes, header, &config, end)?;
+        let [tokenizer, target_tokenizer] = tokenizers(bytes, header, extension, end)?;
         let model_id = ModelId(header.model_id);
         Ok(Self {
             bytes,
@@ -146,6 +156,8 @@ impl<'a> Image<'a> {
             labels,
             provenance,
             front_end,
+            tokenizer,
+            target_tokenizer,
             layout,
             config,
             model_id,
@@ -172,6 +184,11 @@ impl<'a> Image<'a> {
         &self.config
     }
 
+    /// Returns the format's minor version that the image was written in.
+    pub fn format_minor(&self) -> u16 {
+        Header::ref_from_prefix(self.bytes).map_or(0, |(header, _)| header.minor.get())
+    }
+
     /// Returns the model's identity.
     pub const fn model_id(&self) -> ModelId {
         self.model_id
@@ -193,6 +210,16 @@ impl<'a> Image<'a> {
     /// Returns what makes the model's frames out of sound, if it is a model of sound.
     pub const fn front_end(&self) -> Option<FrontEndTables<'a>> {
         self.front_end
+    }
+
+    /// Returns the section of the input's tokenizer, unchecked (see `text`); empty where there is none.
+    pub const fn tokenizer(&self) -> &'a [u8] {
+        self.tokenizer
+    }
+
+    /// Returns the section of the output's tokenizer, as [`Self::tokenizer`].
+    pub const fn target_tokenizer(&self) -> &'a [u8] {
+        self.target_tokenizer
     }
 
     /// Returns the bytes of the image, without what follows it in the buffer.
@@ -350,6 +377,70 @@ fn section<'a>(
     rest.get(..len as usize).ok_or(bad)
 }
 
+/// Returns the header's second part, of images that have one.
+fn extension<'a>(
+    bytes: &'a [u8],
+    header: &Header,
+) -> Result<Option<&'a HeaderExtension>, ImageError> {
+    if header.minor.get() < EXTENSION_MINOR {
+        return Ok(None);
+    }
+    let rest = bytes.get(HEADER_LEN..).unwrap_or(&[]);
+    match HeaderExtension::ref_from_prefix(rest) {
+        Ok((extension, _)) => Ok(Some(extension)),
+        Err(_) => Err(ImageError::TooShort {
+            needed: HEADER_LEN + size_of::<HeaderExtension>(),
+            found: bytes.len(),
+        }),
+    }
+}
+
+/// Returns the sections of the two tokenizers, which follow the front end.
+fn tokenizers<'a>(
+    bytes: &'a [u8],
+    header: &Header,
+    extension: Option<&HeaderExtension>,
+    from: u32,
+) -> Result<[&'a [u8]; 2], ImageError> {
+    let Some(e) = extension else {
+        return Ok([&[]; 2]);
+    };
+    let front_end_end = header.front_end_offset.get();
+    let mut from = from.max(front_end_end.saturating_add(header.front_end_len.get()));
+    let mut next = |offset: U32, len: U32, name| {
+        let (offset, len) = (offset.get(), len.get());
+        if (offset, len) == (0, 0) {
+            return Ok(&[][..]);
+        }
+        let found = aligned_section(bytes, name, offset, len, from)?;
+        from = offset.saturating_add(len);
+        Ok(found)
+    };
+    Ok([
+        next(e.tokenizer_offset, e.tokenizer_len, "tokenizer")?,
+        next(e.target_offset, e.target_len, "target tokenizer")?,
+    ])
+}
+
+/// As [`section`], of one that starts at a multiple of [`TENSOR_ALIGNMENT`].
+fn aligned_section<'a>(
+    bytes: &'a [u8],
+    name: &'static str,
+    offset: u32,
+    len: u32,
+    from: u32,
+) -> Result<&'a [u8], ImageError> {
+    let found = section(bytes, name, offset, len, from)?;
+    match offset.is_multiple_of(TENSOR_ALIGNMENT) {
+        true => Ok(found),
+        false => Err(ImageError::Section {
+            section: name,
+            offset,
+            len,
+        }),
+    }
+}
+
 /// Returns the front end, checked against the model.
 fn front_end<'a>(
     bytes: &'a [u8],
@@ -361,14 +452,7 @@ fn front_end<'a>(
     if (offset, len) == (0, 0) {
         return Ok(None);
     }
-    let bytes = section(bytes, "front end", offset, len, from)?;
-    if !offset.is_multiple_of(TENSOR_ALIGNMENT) {
-        return Err(ImageError::Section {
-            section: "front end",
-            offset,
-            len,
-        });
-    }
+    let bytes = aligned_section(bytes, "front end", offset, len, from)?;
     let tables = FrontEndTables::parse(bytes)?;
     let bad = |field, found: usize| ImageError::FrontEnd {
         field,
@@ -464,7 +548,10 @@ fn check_values(tensor: &Tensor<'_>, spec: &TensorSpec) -> Result<(), TensorFaul
             }
             Ok(())
         }
-        TensorKind::Softmax | TensorKind::Context => match tensor.data::<i32>() {
+        TensorKind::Softmax
+        | TensorKind::Context
+        | TensorKind::CrossSoftmax
+        | TensorKind::CrossContext => match tensor.data::<i32>() {
             &[mantissa] if mantissa < 0 => Err(TensorFault::Value(mantissa)),
             _ => Ok(()),
         },

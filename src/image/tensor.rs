@@ -13,7 +13,7 @@
 //!  2     1    packing        0 row-major; 1 (linear layers) output channels in pairs, interleaved:
 //!                             w[0][0] w[1][0] w[0][1] w[1][1] …, a last odd row as it is
 //!  3     1    shift          requantize: 33..=62; LayerNorm: 1..=15; context: 19..=38
-//!  4     2    layer          encoder block, 0xffff for tensors of no block
+//!  4     2    layer          block, a decoder's after the encoder's; 0xffff for tensors of no block
 //!  6     1    pre_shift      requantize: 0..=16
 //!  7     1    zero_point     int8, of the operator's output
 //!  8     4    rows
@@ -25,10 +25,11 @@
 //! ```
 
 use super::config::{Activation, InputKind, ModelConfig, NormOrder};
+use super::decoder::DecoderConfig;
 use zerocopy::little_endian::{F32, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// `layer` of tensors that belong to no encoder block.
+/// `layer` of tensors that belong to no block.
 pub const NO_LAYER: u16 = 0xffff;
 
 /// A tensor's data type.
@@ -126,12 +127,54 @@ pub enum TensorKind {
     Norm2 = 34,
     /// Norm after the last block, to int16.
     FinalNorm = 48,
-    /// i32 `[d_model, 1]`: mantissas from the pooled int16 row to the int8 feature.
+    /// i32 `[d_model, 1]`: mantissas from the pooled int16 row to the int8 feature; of an encoder with a
+    /// decoder, from every row to what cross-attention reads.
     Pooled = 49,
     /// i8 `[n_classes, d_model]`.
     Head = 50,
     /// Epilogue of the head, to int16 logits.
     HeadEpilogue = 51,
+    /// i8 `[vocab_size, d_model]`: the decoder's token table; the output projection too, where they are
+    /// tied.
+    TargetTable = 64,
+    /// i32 `[vocab_size, 1]`: the mantissa of each row, as an embedding.
+    TargetScale = 65,
+    /// i16 `[seq_len, d_model]` of the decoder.
+    TargetPositions = 66,
+    /// Norm after the decoder's embedding, to int16.
+    TargetNorm = 67,
+    /// i32 `[d_model, 1]`: as [`AttnInput`](Self::AttnInput), for the queries of cross-attention.
+    CrossInput = 80,
+    /// i8 `[d_model, d_model]`: query projection of cross-attention.
+    CrossQuery = 81,
+    /// Its epilogue.
+    CrossQueryEpilogue = 82,
+    /// i8 `[d_model, d_model]`: key projection of the encoder's rows.
+    CrossKey = 83,
+    /// Its epilogue.
+    CrossKeyEpilogue = 84,
+    /// i8 `[d_model, d_model]`: value projection of the encoder's rows.
+    CrossValue = 85,
+    /// Its epilogue.
+    CrossValueEpilogue = 86,
+    /// As [`Softmax`](Self::Softmax), of cross-attention.
+    CrossSoftmax = 87,
+    /// As [`Context`](Self::Context), of cross-attention.
+    CrossContext = 88,
+    /// i8 `[d_model, d_model]`: output projection of cross-attention.
+    CrossOut = 89,
+    /// Its epilogue, to the residual stream.
+    CrossOutEpilogue = 90,
+    /// Norm of the cross-attention sub-layer: to int16 (post-norm) or int8 (pre-norm).
+    CrossNorm = 91,
+    /// Norm after the last decoder block, to int16.
+    DecoderNorm = 112,
+    /// i32 `[d_model, 1]`: mantissas from the decoder's int16 row to the output projection's int8 input.
+    OutputInput = 113,
+    /// i8 `[vocab_size, d_model]`: the output projection, where it is not the token table.
+    OutputProjection = 114,
+    /// Epilogue of the output projection, to int16 logits.
+    OutputEpilogue = 115,
 }
 
 const PREFIX: [TensorKind; 9] = {
@@ -149,7 +192,8 @@ const PREFIX: [TensorKind; 9] = {
     ]
 };
 
-const BLOCK: [TensorKind; 19] = {
+/// The tensors of a block; those of cross-attention in decoder blocks only.
+const BLOCK: [TensorKind; 31] = {
     use TensorKind::*;
     [
         AttnInput,
@@ -164,6 +208,18 @@ const BLOCK: [TensorKind; 19] = {
         Out,
         OutEpilogue,
         Norm1,
+        CrossInput,
+        CrossQuery,
+        CrossQueryEpilogue,
+        CrossKey,
+        CrossKeyEpilogue,
+        CrossValue,
+        CrossValueEpilogue,
+        CrossSoftmax,
+        CrossContext,
+        CrossOut,
+        CrossOutEpilogue,
+        CrossNorm,
         FfInput,
         Ff1,
         Ff1Epilogue,
@@ -174,9 +230,22 @@ const BLOCK: [TensorKind; 19] = {
     ]
 };
 
+/// What follows the encoder's blocks.
 const SUFFIX: [TensorKind; 4] = {
     use TensorKind::*;
     [FinalNorm, Pooled, Head, HeadEpilogue]
+};
+
+/// What stands before the decoder's blocks.
+const DECODER_PREFIX: [TensorKind; 4] = {
+    use TensorKind::*;
+    [TargetTable, TargetScale, TargetPositions, TargetNorm]
+};
+
+/// What follows the decoder's blocks.
+const DECODER_SUFFIX: [TensorKind; 4] = {
+    use TensorKind::*;
+    [DecoderNorm, OutputInput, OutputProjection, OutputEpilogue]
 };
 
 /// How the numbers beside a tensor's data (shifts, zero point, scale) are used and checked.
@@ -231,6 +300,26 @@ impl TensorKind {
             Pooled => "pooled",
             Head => "head",
             HeadEpilogue => "head.epilogue",
+            TargetTable => "decoder.token_embedding",
+            TargetScale => "decoder.token_embedding.scale",
+            TargetPositions => "decoder.positions",
+            TargetNorm => "decoder.embed_norm",
+            CrossInput => "cross_attention.input",
+            CrossQuery => "cross_attention.query",
+            CrossQueryEpilogue => "cross_attention.query.epilogue",
+            CrossKey => "cross_attention.key",
+            CrossKeyEpilogue => "cross_attention.key.epilogue",
+            CrossValue => "cross_attention.value",
+            CrossValueEpilogue => "cross_attention.value.epilogue",
+            CrossSoftmax => "cross_attention.softmax",
+            CrossContext => "cross_attention.context",
+            CrossOut => "cross_attention.out",
+            CrossOutEpilogue => "cross_attention.out.epilogue",
+            CrossNorm => "cross_attention.norm",
+            DecoderNorm => "decoder.final_norm",
+            OutputInput => "output.input",
+            OutputProjection => "output",
+            OutputEpilogue => "output.epilogue",
         }
     }
 
@@ -240,8 +329,9 @@ impl TensorKind {
         match self {
             InputScale => DataType::F32,
             FrameProjection | TokenTable | Query | Key | Value | Out | Ff1 | ActivationTable
-            | Ff2 | Head => DataType::I8,
-            Segments | ClassToken | Positions => DataType::I16,
+            | Ff2 | Head | TargetTable | CrossQuery | CrossKey | CrossValue | CrossOut
+            | OutputProjection => DataType::I8,
+            Segments | ClassToken | Positions | TargetPositions => DataType::I16,
             _ => DataType::I32,
         }
     }
@@ -250,7 +340,8 @@ impl TensorKind {
     pub const fn packing(self) -> u8 {
         use TensorKind::*;
         match self {
-            FrameProjection | Query | Key | Value | Out | Ff1 | Ff2 | Head => 1,
+            FrameProjection | Query | Key | Value | Out | Ff1 | Ff2 | Head | TargetTable
+            | CrossQuery | CrossKey | CrossValue | CrossOut | OutputProjection => 1,
             _ => 0,
         }
     }
@@ -261,9 +352,13 @@ impl TensorKind {
         match self {
             FrameEpilogue | TokenScale | AttnInput | QueryEpilogue | KeyEpilogue
             | ValueEpilogue | Softmax | OutEpilogue | FfInput | Ff1Epilogue | Ff2Epilogue
-            | Pooled | HeadEpilogue => QuantRule::Requantize,
-            EmbedNorm | Norm1 | Norm2 | FinalNorm => QuantRule::Norm,
-            Context => QuantRule::Context,
+            | Pooled | HeadEpilogue | TargetScale | CrossInput | CrossQueryEpilogue
+            | CrossKeyEpilogue | CrossValueEpilogue | CrossSoftmax | CrossOutEpilogue
+            | OutputInput | OutputEpilogue => QuantRule::Requantize,
+            EmbedNorm | Norm1 | Norm2 | FinalNorm | TargetNorm | CrossNorm | DecoderNorm => {
+                QuantRule::Norm
+            }
+            Context | CrossContext => QuantRule::Context,
             ActivationTable => QuantRule::Scale,
             _ => QuantRule::None,
         }
@@ -288,10 +383,15 @@ impl TensorKind {
 
     const fn present(self, c: &ModelConfig) -> bool {
         use TensorKind::*;
+        let encoder = c.has_encoder();
+        let (decoder, tied, target_norm, decoder_norm) = match c.decoder {
+            Some(d) => (true, d.tied, d.embed_norm, d.final_norm),
+            None => (false, false, false, false),
+        };
         match self {
-            InputScale => matches!(c.input, InputKind::Frames { .. }),
-            FrameProjection | FrameEpilogue => c.input.frames().is_some(),
-            TokenTable | TokenScale => matches!(c.input, InputKind::Tokens { .. }),
+            InputScale => encoder && matches!(c.input, InputKind::Frames { .. }),
+            FrameProjection | FrameEpilogue => encoder && c.input.frames().is_some(),
+            TokenTable | TokenScale => encoder && matches!(c.input, InputKind::Tokens { .. }),
             Segments => matches!(
                 c.input,
                 InputKind::Tokens {
@@ -300,18 +400,41 @@ impl TensorKind {
                 }
             ),
             ClassToken => c.class_token,
+            Positions | Pooled => encoder,
             EmbedNorm => c.embed_norm,
             AttnInput | FfInput => matches!(c.norm, NormOrder::Post),
             ActivationTable => matches!(c.activation, Activation::Gelu),
             FinalNorm => c.final_norm,
             Head | HeadEpilogue => c.n_classes > 0,
+            TargetTable | TargetScale | TargetPositions | OutputInput | OutputEpilogue => decoder,
+            TargetNorm => target_norm,
+            DecoderNorm => decoder_norm,
+            OutputProjection => decoder && !tied,
+            CrossInput => decoder && encoder && matches!(c.norm, NormOrder::Post),
+            CrossQuery | CrossQueryEpilogue | CrossKey | CrossKeyEpilogue | CrossValue
+            | CrossValueEpilogue | CrossSoftmax | CrossContext | CrossOut | CrossOutEpilogue
+            | CrossNorm => decoder && encoder,
             _ => true,
         }
+    }
+
+    /// Returns whether only decoder blocks have it.
+    const fn is_cross(self) -> bool {
+        let kind = self as u8;
+        kind >= Self::CrossInput as u8 && kind <= Self::CrossNorm as u8
     }
 
     const fn shape(self, c: &ModelConfig) -> (u32, u32) {
         use TensorKind::*;
         let (d, ff) = (c.d_model as u32, c.d_ff as u32);
+        let (target_len, vocab) = match c.decoder {
+            Some(DecoderConfig {
+                seq_len,
+                vocab_size,
+                ..
+            }) => (seq_len as u32, vocab_size),
+            None => (0, 0),
+        };
         let (a, b) = match c.input {
             InputKind::Frames { .. } | InputKind::Patches { .. } => match c.input.frames() {
                 Some((_, n_features)) => (n_features as u32, 0),
@@ -330,18 +453,25 @@ impl TensorKind {
             Segments => (b, d),
             ClassToken => (1, d),
             Positions => (c.seq_len as u32, d),
-            EmbedNorm | Norm1 | Norm2 | FinalNorm => (d + 1, 2),
-            AttnInput | FfInput | Pooled => (d, 1),
-            Query | Key | Value | Out => (d, d),
+            EmbedNorm | Norm1 | Norm2 | FinalNorm | TargetNorm | CrossNorm | DecoderNorm => {
+                (d + 1, 2)
+            }
+            AttnInput | FfInput | Pooled | CrossInput | OutputInput => (d, 1),
+            Query | Key | Value | Out | CrossQuery | CrossKey | CrossValue | CrossOut => (d, d),
             FrameEpilogue | QueryEpilogue | KeyEpilogue | ValueEpilogue | OutEpilogue
-            | Ff2Epilogue => (d, 2),
-            Softmax | Context => (1, 1),
+            | Ff2Epilogue | CrossQueryEpilogue | CrossKeyEpilogue | CrossValueEpilogue
+            | CrossOutEpilogue => (d, 2),
+            Softmax | Context | CrossSoftmax | CrossContext => (1, 1),
             Ff1 => (ff, d),
             Ff1Epilogue => (ff, 2),
             ActivationTable => (1, 256),
             Ff2 => (d, ff),
             Head => (c.n_classes as u32, d),
             HeadEpilogue => (c.n_classes as u32, 2),
+            TargetTable | OutputProjection => (vocab, d),
+            TargetScale => (vocab, 1),
+            TargetPositions => (target_len, d),
+            OutputEpilogue => (vocab, 2),
         }
     }
 }
@@ -351,7 +481,7 @@ impl TensorKind {
 pub struct TensorSpec {
     /// What the tensor is.
     pub kind: TensorKind,
-    /// Its encoder block, or [`NO_LAYER`].
+    /// Its block, or [`NO_LAYER`].
     pub layer: u16,
     /// Rows.
     pub rows: u32,
@@ -366,44 +496,94 @@ impl TensorSpec {
     }
 }
 
-/// The order of a model's tensors.
+/// The order of a model's tensors: the encoder's, then the decoder's.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
     config: ModelConfig,
-    prefix: u16,
-    block: u16,
-    suffix: u16,
+    counts: [u16; PARTS],
+}
+
+/// One run of the directory: the tensors of no block of a part, or all blocks of encoder or decoder.
+#[derive(Clone, Copy)]
+struct Part {
+    kinds: &'static [TensorKind],
+    /// The first block and the one after the last; none for tensors of no block.
+    blocks: Option<(u16, u16)>,
+    cross: bool,
+}
+
+const PARTS: usize = 6;
+
+impl Part {
+    const fn all(c: &ModelConfig) -> [Self; PARTS] {
+        const fn once(kinds: &'static [TensorKind]) -> Part {
+            Part {
+                kinds,
+                blocks: None,
+                cross: false,
+            }
+        }
+        const fn blocks(first: u16, end: u16, cross: bool) -> Part {
+            Part {
+                kinds: &BLOCK,
+                blocks: Some((first, end)),
+                cross,
+            }
+        }
+        [
+            once(&PREFIX),
+            blocks(0, c.n_layers, false),
+            once(&SUFFIX),
+            once(&DECODER_PREFIX),
+            blocks(c.n_layers, c.total_layers(), true),
+            once(&DECODER_SUFFIX),
+        ]
+    }
+
+    /// Returns the kinds that one block, or the part, has.
+    fn kinds(self, config: &ModelConfig) -> impl Iterator<Item = TensorKind> {
+        let kinds = self.kinds.iter().copied();
+        kinds.filter(move |k| k.present(config) && (self.cross || !k.is_cross()))
+    }
+
+    /// Returns the layers that its tensors are of.
+    fn layers(self) -> core::ops::Range<u16> {
+        match self.blocks {
+            Some((first, end)) => first..end,
+            None => 0..1,
+        }
+    }
 }
 
 impl Layout {
     /// Returns the layout of a model.
     pub fn new(config: &ModelConfig) -> Self {
-        let count =
-            |kinds: &[TensorKind]| kinds.iter().filter(|k| k.present(config)).count() as u16;
         Self {
             config: *config,
-            prefix: count(&PREFIX),
-            block: count(&BLOCK),
-            suffix: count(&SUFFIX),
+            counts: Part::all(config).map(|part| part.kinds(config).count() as u16),
         }
+    }
+
+    /// Returns each part with the tensors of one of its blocks, and how many blocks it has.
+    fn parts(&self) -> impl Iterator<Item = (Part, usize, usize)> + '_ {
+        let parts = Part::all(&self.config).into_iter().zip(self.counts);
+        parts.map(|(part, count)| (part, count.into(), part.layers().len()))
     }
 
     /// Returns the number of tensors.
     #[allow(clippy::len_without_is_empty)]
-    pub const fn len(&self) -> usize {
-        self.prefix as usize
-            + self.block as usize * self.config.n_layers as usize
-            + self.suffix as usize
+    pub fn len(&self) -> usize {
+        self.parts().map(|(_, count, blocks)| count * blocks).sum()
     }
 
     /// Returns the tensors in the directory's order.
     pub fn iter(&self) -> impl Iterator<Item = TensorSpec> + '_ {
-        let of = move |kinds: &'static [TensorKind], layer: u16| {
-            kinds
-                .iter()
-                .filter(|k| k.present(&self.config))
-                .map(move |&kind| {
-                    let (rows, cols) = kind.shape(&self.config);
+        let config = &self.config;
+        Part::all(config).into_iter().flat_map(move |part| {
+            part.layers().flat_map(move |layer| {
+                let layer = part.blocks.map_or(NO_LAYER, |_| layer);
+                part.kinds(config).map(move |kind| {
+                    let (rows, cols) = kind.shape(config);
                     TensorSpec {
                         kind,
                         layer,
@@ -411,29 +591,27 @@ impl Layout {
                         cols,
                     }
                 })
-        };
-        of(&PREFIX, NO_LAYER)
-            .chain((0..self.config.n_layers).flat_map(move |layer| of(&BLOCK, layer)))
-            .chain(of(&SUFFIX, NO_LAYER))
+            })
+        })
     }
 
     /// Returns a tensor's place in the directory, if the model has it.
     pub fn index(&self, kind: TensorKind, layer: u16) -> Option<usize> {
-        let place = |kinds: &[TensorKind]| {
-            kinds
-                .iter()
-                .filter(|k| k.present(&self.config))
-                .position(|&k| k == kind)
-        };
-        if layer == NO_LAYER {
-            let after_blocks =
-                self.prefix as usize + self.block as usize * self.config.n_layers as usize;
-            return place(&PREFIX).or_else(|| place(&SUFFIX).map(|i| after_blocks + i));
+        let mut before = 0;
+        for (part, count, blocks) in self.parts() {
+            let block = match part.blocks {
+                None => (layer == NO_LAYER).then_some(0),
+                Some((first, end)) => (first..end)
+                    .contains(&layer)
+                    .then(|| usize::from(layer - first)),
+            };
+            let place = || part.kinds(&self.config).position(|k| k == kind);
+            if let Some(place) = block.and_then(|block| Some(block * count + place()?)) {
+                return Some(before + place);
+            }
+            before += count * blocks;
         }
-        if layer >= self.config.n_layers {
-            return None;
-        }
-        place(&BLOCK).map(|i| self.prefix as usize + self.block as usize * layer as usize + i)
+        None
     }
 }
 
@@ -449,7 +627,7 @@ pub struct TensorEntry {
     pub packing: u8,
     /// See [`QuantRule`].
     pub shift: u8,
-    /// Encoder block or [`NO_LAYER`].
+    /// Block or [`NO_LAYER`].
     pub layer: U16,
     /// See [`QuantRule`].
     pub pre_shift: u8,

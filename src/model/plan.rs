@@ -104,7 +104,7 @@ pub const fn weight_bytes_read(config: &ModelConfig) -> usize {
     let all = (config.seq_len as usize).div_ceil(TOKEN_BLOCK);
     let keys_values = 2 * linear_bytes(d, d);
     let rest = 2 * linear_bytes(d, d) + linear_bytes(d, ff) + linear_bytes(ff, d);
-    let blocks = all * (config.n_layers as usize - 1) + last.div_ceil(TOKEN_BLOCK);
+    let blocks = all * (config.n_layers as usize).saturating_sub(1) + last.div_ceil(TOKEN_BLOCK);
     all * linear_bytes(columns, d) + all * config.n_layers as usize * keys_values + blocks * rest
 }
 

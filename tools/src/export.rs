@@ -256,6 +256,7 @@ mod tests {
         pooling: Pooling::ClassToken,
         embed_norm: false,
         final_norm: true,
+        decoder: None,
     };
 
     const TOKENS: ModelConfig = ModelConfig {

@@ -3,8 +3,9 @@
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use tailtune::image::{
-    ConfigRecord, FORMAT_MAJOR, FORMAT_MINOR, HEADER_LEN, Header, Image, ImageError, Layout, MAGIC,
-    ModelConfig, TENSOR_ALIGNMENT, TensorEntry, TensorKind, TensorSpec, checksum,
+    ConfigRecord, DecoderRecord, EXTENSION_MINOR, FORMAT_MAJOR, HEADER_LEN, Header,
+    HeaderExtension, Image, ImageError, Layout, MAGIC, ModelConfig, TENSOR_ALIGNMENT, TensorEntry,
+    TensorKind, TensorSpec, checksum,
 };
 use tailtune::quant::Scaling;
 use zerocopy::little_endian::{F32, U16, U32};
@@ -105,6 +106,8 @@ pub struct ImageWriter {
     labels: Vec<String>,
     provenance: String,
     front_end: Vec<u8>,
+    tokenizer: Vec<u8>,
+    target_tokenizer: Vec<u8>,
 }
 
 impl ImageWriter {
@@ -116,12 +119,24 @@ impl ImageWriter {
             labels: labels.to_vec(),
             provenance: String::new(),
             front_end: Vec::new(),
+            tokenizer: Vec::new(),
+            target_tokenizer: Vec::new(),
         }
     }
 
     /// Gives the section that makes frames out of sound: see [`tailtune::image::front_end`].
     pub fn front_end(&mut self, section: &[u8]) {
         self.front_end = section.to_vec();
+    }
+
+    /// Gives the section of the input's tokenizer, of a model that reads text.
+    pub fn tokenizer(&mut self, section: &[u8]) {
+        self.tokenizer = section.to_vec();
+    }
+
+    /// Gives the section of the output's tokenizer, of a model that writes text.
+    pub fn target_tokenizer(&mut self, section: &[u8]) {
+        self.target_tokenizer = section.to_vec();
     }
 
     /// Adds a `key=value` line to the provenance.
@@ -168,8 +183,14 @@ impl ImageWriter {
         let mut hash = Sha256::new();
         hash.update(b"tailtune model 1, cut at the pooled feature");
         hash.update(ConfigRecord::from(&self.config).as_bytes());
+        let decoder = self.config.decoder.as_ref().map(DecoderRecord::from);
+        let extended =
+            decoder.is_some() || !self.tokenizer.is_empty() || !self.target_tokenizer.is_empty();
+        if let Some(decoder) = &decoder {
+            hash.update(decoder.as_bytes());
+        }
 
-        let directory_offset = HEADER_LEN;
+        let directory_offset = header_len(extended);
         let mut out = vec![0; directory_offset + layout.len() * size_of::<TensorEntry>()];
         let mut entries = Vec::new();
         for spec in layout.iter() {
@@ -201,12 +222,20 @@ impl ImageWriter {
         }
         hash.update(&out[labels_offset..]);
         hash.update(&self.front_end);
+        hash.update(&self.tokenizer);
+        hash.update(&self.target_tokenizer);
         let provenance_offset = out.len();
         out.extend_from_slice(self.provenance.as_bytes());
         out.resize(out.len().next_multiple_of(TENSOR_ALIGNMENT as usize), 0);
-        let front_end_offset = out.len();
-        out.extend_from_slice(&self.front_end);
-        out.resize(out.len().next_multiple_of(TENSOR_ALIGNMENT as usize), 0);
+        let sections = [&self.front_end, &self.tokenizer, &self.target_tokenizer].map(|section| {
+            let offset = out.len();
+            out.extend_from_slice(section);
+            out.resize(out.len().next_multiple_of(TENSOR_ALIGNMENT as usize), 0);
+            match section.is_empty() {
+                true => (0, 0),
+                false => (offset, section.len()),
+            }
+        });
         if u32::try_from(out.len()).is_err() {
             return Err(WriteError::TooLarge(out.len()));
         }
@@ -215,7 +244,8 @@ impl ImageWriter {
         let mut header = Header::new_zeroed();
         header.magic = MAGIC;
         header.major = U16::new(FORMAT_MAJOR);
-        header.minor = U16::new(FORMAT_MINOR);
+        // What an older reader reads is written as it knows it.
+        header.minor = U16::new(EXTENSION_MINOR - u16::from(!extended));
         header.total_len = word(out.len());
         header.model_id.copy_from_slice(&hash.finalize()[..16]);
         header.config = ConfigRecord::from(&self.config);
@@ -225,11 +255,18 @@ impl ImageWriter {
         header.labels_len = word(provenance_offset - labels_offset);
         header.provenance_offset = word(provenance_offset);
         header.provenance_len = word(self.provenance.len());
-        if !self.front_end.is_empty() {
-            header.front_end_offset = word(front_end_offset);
-            header.front_end_len = word(self.front_end.len());
-        }
+        let [front_end, tokenizer, target] = sections.map(|(at, len)| (word(at), word(len)));
+        (header.front_end_offset, header.front_end_len) = front_end;
         out[..HEADER_LEN].copy_from_slice(header.as_bytes());
+        if extended {
+            let mut extension = HeaderExtension::new_zeroed();
+            if let Some(decoder) = decoder {
+                extension.decoder = decoder;
+            }
+            (extension.tokenizer_offset, extension.tokenizer_len) = tokenizer;
+            (extension.target_offset, extension.target_len) = target;
+            out[HEADER_LEN..directory_offset].copy_from_slice(extension.as_bytes());
+        }
         let directory = entries.as_bytes();
         out[directory_offset..directory_offset + directory.len()].copy_from_slice(directory);
         header.crc = U32::new(checksum(&out));
@@ -238,6 +275,15 @@ impl ImageWriter {
         let image = AlignedBytes::new(&out);
         Image::parse(&image).map_err(WriteError::Refused)?;
         Ok(image)
+    }
+}
+
+/// Bytes of an image's header, with its second part or without.
+const fn header_len(extended: bool) -> usize {
+    if extended {
+        HEADER_LEN + size_of::<HeaderExtension>()
+    } else {
+        HEADER_LEN
     }
 }
 
@@ -260,21 +306,28 @@ pub fn provenance_line(key: &str, value: &str) -> String {
     format!("{key}={}\n", value.replace('\n', " "))
 }
 
-/// Returns the bytes of an image before it is made; `front_end` are those of that section.
+/// Returns the bytes of an image before it is made; `sections` are those of front end, tokenizer and
+/// target tokenizer.
 pub fn image_len(
     config: &ModelConfig,
     labels: &[String],
     provenance: &str,
-    front_end: usize,
+    sections: [usize; 3],
 ) -> usize {
     let align = |n: usize| n.next_multiple_of(TENSOR_ALIGNMENT as usize);
     let layout = Layout::new(config);
-    let mut len = HEADER_LEN + layout.len() * size_of::<TensorEntry>();
+    let [_, tokenizer, target] = sections;
+    let extended = config.decoder.is_some() || tokenizer + target > 0;
+    let mut len = header_len(extended) + layout.len() * size_of::<TensorEntry>();
     for spec in layout.iter() {
         len = align(len) + spec.len_bytes() as usize;
     }
     len += labels.iter().map(|label| 1 + label.len()).sum::<usize>();
-    align(align(len + provenance.len()) + front_end)
+    sections
+        .iter()
+        .fold(align(len + provenance.len()), |len, section| {
+            align(len + section)
+        })
 }
 
 fn entry(spec: &TensorSpec, data: &TensorData, offset: usize) -> TensorEntry {

@@ -27,6 +27,7 @@ const BASE: ModelConfig = ModelConfig {
     pooling: Pooling::ClassToken,
     embed_norm: false,
     final_norm: false,
+    decoder: None,
 };
 
 const PATCHES: InputKind = InputKind::Patches {

@@ -24,6 +24,7 @@ const POST: ModelConfig = ModelConfig {
     pooling: Pooling::ClassToken,
     embed_norm: false,
     final_norm: false,
+    decoder: None,
 };
 
 const PRE: ModelConfig = ModelConfig {

@@ -152,6 +152,7 @@ const MODEL: ModelConfig = ModelConfig {
     pooling: Pooling::Mean,
     embed_norm: false,
     final_norm: true,
+    decoder: None,
 };
 
 fn image(model: &ModelConfig, front_end: &FrontEnd) -> Result<AlignedBytes, String> {

@@ -31,6 +31,7 @@ fn model(norm: NormOrder, seed: u64) -> Int8Model {
         pooling: Pooling::ClassToken,
         embed_norm: false,
         final_norm: norm == NormOrder::Pre,
+        decoder: None,
     };
     let float = synthetic::model(&config, seed);
     let mut quantized = synthetic::quantized(&float, 60, seed).unwrap();

@@ -37,6 +37,7 @@ const CONFIG: ModelConfig = ModelConfig {
     pooling: Pooling::ClassToken,
     embed_norm: false,
     final_norm: false,
+    decoder: None,
 };
 
 fn emulator() -> &'static Emulator {

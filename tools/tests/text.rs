@@ -45,6 +45,7 @@ fn prepared(dir: &Path) {
         class_token: false,
         embed_norm: true,
         final_norm: false,
+        decoder: None,
         input: InputKind::Tokens {
             vocab_size: pieces.get_vocab_size(true) as u32,
             n_segments: 2,

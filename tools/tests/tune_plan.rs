@@ -39,6 +39,7 @@ const KWT1: ModelConfig = ModelConfig {
     pooling: Pooling::ClassToken,
     embed_norm: false,
     final_norm: false,
+    decoder: None,
 };
 
 fn small(d_model: u16, n_heads: u16, d_ff: u16, post: bool, relu: bool) -> ModelConfig {

@@ -6,7 +6,7 @@ use crate::int8::Int8Model;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
-use tailtune::image::{CRC_OFFSET, FORMAT_MAJOR, FORMAT_MINOR, FrontEndTables, Image, NO_LAYER};
+use tailtune::image::{CRC_OFFSET, FORMAT_MAJOR, FrontEndTables, Image, NO_LAYER};
 use tailtune::model::ArenaPlan;
 
 /// Print an image's configuration, tensors, sizes, checksum and labels
@@ -65,7 +65,7 @@ fn as_json(image: &Image<'_>) -> serde_json::Value {
         })
     });
     json!({
-        "format": format!("{FORMAT_MAJOR}.{FORMAT_MINOR}"),
+        "format": format!("{FORMAT_MAJOR}.{}", image.format_minor()),
         "image_bytes": image.bytes().len(),
         "crc32": format!("{:08x}", crc(image)),
         "model_id": hex(&image.model_id().0),
@@ -101,7 +101,10 @@ fn config_json(image: &Image<'_>) -> serde_json::Value {
 
 fn as_text(image: &Image<'_>) -> Result<(), CommandError> {
     let c = image.config();
-    print(&format!("format       {FORMAT_MAJOR}.{FORMAT_MINOR}"))?;
+    print(&format!(
+        "format       {FORMAT_MAJOR}.{}",
+        image.format_minor()
+    ))?;
     print(&format!(
         "image        {} bytes ({})",
         image.bytes().len(),

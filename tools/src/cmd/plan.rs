@@ -221,7 +221,12 @@ fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, Comman
     for board in boards {
         let lines = convert::provenance(model, &board.name)?;
         let text: String = lines.iter().map(|(k, v)| provenance_line(k, v)).collect();
-        most = most.max(image_len(&model.config, &model.labels, &text, front_end));
+        most = most.max(image_len(
+            &model.config,
+            &model.labels,
+            &text,
+            [front_end, 0, 0],
+        ));
     }
     Ok(most)
 }

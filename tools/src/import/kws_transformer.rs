@@ -193,6 +193,7 @@ fn model_config(dir: &Path, config: &Config) -> Result<ModelConfig, ImportError>
         pooling: Pooling::ClassToken,
         embed_norm: false,
         final_norm: false,
+        decoder: None,
     };
     let path = dir.join("config.json");
     model_config

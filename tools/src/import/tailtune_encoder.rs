@@ -188,6 +188,7 @@ pub(super) fn model_config(dir: &Path, config: &Config) -> Result<ModelConfig, I
         },
         embed_norm: config.bool("embed_norm")?,
         final_norm: config.bool("final_norm")?,
+        decoder: None,
     };
     let path = dir.join("config.json");
     model_config

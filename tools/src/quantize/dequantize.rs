@@ -174,6 +174,7 @@ mod tests {
                 pooling: Pooling::ClassToken,
                 embed_norm: false,
                 final_norm,
+                decoder: None,
             };
             let float = synthetic::model(&config, 3);
             let quantized = synthetic::quantized(&float, 60, 3).unwrap();

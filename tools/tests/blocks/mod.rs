@@ -47,6 +47,7 @@ pub fn config(
         class_token: true,
         embed_norm: false,
         final_norm,
+        decoder: None,
     }
 }
 

@@ -288,6 +288,7 @@ impl Config {
             },
             embed_norm: m.embed_norm,
             final_norm: m.final_norm,
+            decoder: None,
         };
         match config.check() {
             Ok(()) => Ok(config),

@@ -177,6 +177,7 @@ mod tests {
                 pooling: Pooling::Mean,
                 embed_norm: false,
                 final_norm: true,
+                decoder: None,
             },
             3,
         )

@@ -30,6 +30,7 @@ const FRAMES: ModelConfig = ModelConfig {
     pooling: Pooling::Mean,
     embed_norm: false,
     final_norm: true,
+    decoder: None,
 };
 
 const KINDS: [ModelConfig; 4] = [

@@ -68,6 +68,7 @@ const KWT1: ModelConfig = ModelConfig {
     pooling: Pooling::Mean,
     embed_norm: false,
     final_norm: false,
+    decoder: None,
 };
 
 /// BERT-tiny's blocks at 32 tokens.

@@ -26,6 +26,7 @@ const CONFIG: ModelConfig = ModelConfig {
     pooling: Pooling::ClassToken,
     embed_norm: false,
     final_norm: false,
+    decoder: None,
 };
 
 fn image(board: &str) -> Vec<u8> {
