@@ -193,6 +193,8 @@ pub struct Context<'a> {
     pub layout: HeadLayout,
     /// Tokens, at most the layout's capacity.
     pub len: usize,
+    /// Whether the queries are the last tokens of the sequence, none of which sees a later one.
+    pub causal: bool,
     /// The fixed-point factors.
     pub scale: AttentionScale,
 }
@@ -202,7 +204,11 @@ pub struct Context<'a> {
 /// Scratch: `weights`, `4 · capacity` words.
 pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weights: &mut [u32]) {
     let Context {
-        layout, len, scale, ..
+        layout,
+        len,
+        causal,
+        scale,
+        ..
     } = *context;
     let h = layout.head_dim();
     let first = head * h;
@@ -211,7 +217,28 @@ pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weigh
         return;
     };
     scores(queries, first, h, layout.head(context.keys, head), weights);
-    let totals = exponentials(weights, len, scale.softmax, scale.softmax_mantissa);
+    if causal {
+        later_keys(queries.rows(), len, |row, key| {
+            // A key that the row sees does not change its maximum.
+            let first = weights.get(row).copied();
+            if let (Some(score), Some(first)) =
+                (weights.get_mut(8 * (key / 2) + 4 * (key % 2) + row), first)
+            {
+                *score = first;
+            }
+        });
+    }
+    let mut totals = exponentials(weights, len, scale.softmax, scale.softmax_mantissa);
+    if causal {
+        later_keys(queries.rows(), len, |row, key| {
+            let place = weights.get_mut(4 * (key / 2) + row);
+            if let (Some(word), Some(total)) = (place, totals.get_mut(row)) {
+                let bits = 16 * (key % 2) as u32;
+                *total = total.wrapping_sub((*word >> bits & 0xffff).cast_signed());
+                *word &= !(0xffff << bits);
+            }
+        });
+    }
     let normalizers = totals.map(|total| normalizer(total, &scale));
     let weights = weights.get(..4 * pairs).unwrap_or(&[]);
     let values = layout.head(context.values, head);
@@ -242,6 +269,17 @@ pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weigh
         let [even, odd] = isa::weighted(weights, stream.get(..4 * pairs).unwrap_or(&[]));
         out(c, even);
         out(c + 1, odd);
+    }
+}
+
+/// Calls `each(row, key)` for every key that comes after the token of a row, the rows being the last of
+/// `len` tokens.
+fn later_keys(rows: usize, len: usize, mut each: impl FnMut(usize, usize)) {
+    let first = len.saturating_sub(rows);
+    for row in 0..rows {
+        for key in first + row + 1..len {
+            each(row, key);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! Multi-head self-attention of one block, in two kinds of steps.
+//! Multi-head attention of one block: keys and values first, then up to four queries at a time.
 
 use super::plan::{ArenaPlan, Regions};
-use super::view::{Block, SubLayerInput};
+use super::view::{Attention, SubLayerInput};
 use crate::kernels::{
     Context, HeadLayout, Panel, attend, layer_norm_i16, layer_norm_panel, linear_add_i16,
     linear_keys, linear_panel, linear_values, requantize_panel,
@@ -25,22 +25,34 @@ pub(super) fn sub_layer_input<'w>(
 
 /// Writes the keys and values of some of `len` tokens.
 pub(super) fn keys_values(
-    block: &Block<'_>,
+    part: &Attention<'_>,
     r: &mut Regions<'_>,
     d: usize,
     tokens: Range<usize>,
     layout: &HeadLayout,
 ) -> Option<()> {
     let span = tokens.start * d..tokens.end * d;
-    let rows = sub_layer_input(&block.attn_input, r.residual.get(span)?, d, r.rows);
-    linear_keys(&block.key, &rows, tokens.start, layout, r.keys);
-    linear_values(&block.value, &rows, tokens.start, layout, r.values);
+    let rows = sub_layer_input(&part.input, r.residual.get(span)?, d, r.rows);
+    keys_values_at(part, &rows, tokens.start, layout, r.keys, r.values);
     Some(())
+}
+
+/// Writes the keys and values of the rows of a panel, tokens from `first` on, which is even.
+pub(super) fn keys_values_at(
+    part: &Attention<'_>,
+    rows: &Panel<'_>,
+    first: usize,
+    layout: &HeadLayout,
+    keys: &mut [i8],
+    values: &mut [i8],
+) {
+    linear_keys(&part.key, rows, first, layout, keys);
+    linear_values(&part.value, rows, first, layout, values);
 }
 
 /// As [`keys_values`], of int8 rows `[tokens, d]` that a sub-layer's input was kept as.
 pub(super) fn keys_values_of(
-    block: &Block<'_>,
+    part: &Attention<'_>,
     r: &mut Regions<'_>,
     d: usize,
     first: usize,
@@ -49,15 +61,14 @@ pub(super) fn keys_values_of(
 ) {
     let mut panel = Panel::new(r.rows, rows.len() / d.max(1), d);
     panel.fill(rows);
-    linear_keys(&block.key, &panel, first, layout, r.keys);
-    linear_values(&block.value, &panel, first, layout, r.values);
+    keys_values_at(part, &panel, first, layout, r.keys, r.values);
 }
 
 /// Adds the attention of some tokens over all `len` to their residual rows, and normalises them
 /// where the block is post-norm. `kept` is the tokens' int8 input, where it was kept.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn attention(
-    block: &Block<'_>,
+    part: &Attention<'_>,
     plan: &ArenaPlan,
     r: &mut Regions<'_>,
     d: usize,
@@ -69,7 +80,7 @@ pub(super) fn attention(
     let span = tokens.start * d..tokens.end * d;
     let residual = r.residual.get_mut(span)?;
     let rows = match kept {
-        None => sub_layer_input(&block.attn_input, residual, d, r.rows),
+        None => sub_layer_input(&part.input, residual, d, r.rows),
         Some(kept) => {
             let mut panel = Panel::new(r.rows, tokens.len(), d);
             panel.fill(kept);
@@ -78,20 +89,32 @@ pub(super) fn attention(
     };
     let (weights, queries) = r.scratch.split_at_mut_checked(plan.weights / 4)?;
     let mut queries = Panel::new(queries, tokens.len(), d);
-    linear_panel(&block.query, None, &rows, &mut queries);
+    linear_panel(&part.query, None, &rows, &mut queries);
     let context = Context {
         keys: r.keys,
         values: r.values,
         layout: *layout,
         len,
-        scale: block.attention,
+        causal: false,
+        scale: part.scale,
     };
-    for head in 0..d / layout.head_dim() {
-        attend(&context, &mut queries, head, weights);
+    attend_heads(&context, &mut queries, weights);
+    add_contexts(part, &queries, residual);
+    Some(())
+}
+
+/// Replaces up to four queries, a panel of `[n, d_model]`, by their contexts of all heads.
+pub(super) fn attend_heads(context: &Context<'_>, queries: &mut Panel<'_>, weights: &mut [u32]) {
+    for head in 0..queries.columns() / context.layout.head_dim() {
+        attend(context, queries, head, weights);
     }
-    linear_add_i16(&block.out, &queries, residual);
-    if let Some(norm) = &block.norm1 {
+}
+
+/// Adds the output projection of contexts to their residual rows, and normalises them where the block is
+/// post-norm.
+pub(super) fn add_contexts(part: &Attention<'_>, contexts: &Panel<'_>, residual: &mut [i16]) {
+    linear_add_i16(&part.out, contexts, residual);
+    if let Some(norm) = &part.norm {
         layer_norm_i16(norm, residual);
     }
-    Some(())
 }

@@ -3,7 +3,7 @@
 use super::InputError;
 use super::view::linear;
 use crate::image::{Image, InputKind, NO_LAYER, TensorKind};
-use crate::kernels::{Linear, Panel, linear_i16};
+use crate::kernels::{Linear, Panel, channel_place, linear_i16};
 use crate::quant::{Scaling, saturate_i16};
 use crate::rows::{rows, rows_mut};
 
@@ -153,11 +153,47 @@ enum Source<'a> {
     Frames(Linear<'a>),
     Patches(Linear<'a>, Grid),
     Tokens {
-        table: &'a [i8],
-        mantissas: &'a [i32],
-        scaling: Scaling,
+        table: TokenTable<'a>,
         segments: &'a [i16],
     },
+}
+
+/// A table of token embeddings.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TokenTable<'a> {
+    table: &'a [i8],
+    mantissas: &'a [i32],
+    scaling: Scaling,
+    /// Whether its rows lie as a linear layer's channels do, in pairs.
+    paired: bool,
+}
+
+impl<'a> TokenTable<'a> {
+    pub fn new(image: &Image<'a>, table: TensorKind, scale: TensorKind) -> Option<Self> {
+        let (paired, scale) = (table.packing() != 0, image.tensor(scale, NO_LAYER)?);
+        Some(Self {
+            table: image.tensor(table, NO_LAYER)?.data(),
+            mantissas: scale.data(),
+            scaling: scale.scaling(),
+            paired,
+        })
+    }
+
+    /// Writes a token's int16 row `[d]`; of an id that the table does not have, nothing.
+    pub fn write(&self, id: usize, row: &mut [i16]) {
+        let (d, n) = (row.len(), self.mantissas.len());
+        let Some(&mantissa) = self.mantissas.get(id) else {
+            return;
+        };
+        let (start, step) = match self.paired {
+            true => channel_place(id, n, d),
+            false => (id * d, 1),
+        };
+        let values = self.table.get(start..).unwrap_or(&[]);
+        for (x, &v) in row.iter_mut().zip(values.iter().step_by(step)) {
+            *x = saturate_i16(self.scaling.apply(v.into(), mantissa, 0));
+        }
+    }
 }
 
 impl<'a> Embedding<'a> {
@@ -183,14 +219,9 @@ impl<'a> Embedding<'a> {
                 Source::Patches(projection, grid)
             }
             InputKind::Tokens { .. } => {
-                let (table, scale) = (get(TokenTable)?, get(TokenScale)?);
                 let segments = get(Segments).map_or(&[][..], |t| t.data());
-                Source::Tokens {
-                    table: table.data(),
-                    mantissas: scale.data(),
-                    scaling: scale.scaling(),
-                    segments,
-                }
+                let table = self::TokenTable::new(image, TokenTable, TokenScale)?;
+                Source::Tokens { table, segments }
             }
         };
         let class_token = get(ClassToken).map_or(&[][..], |t| t.data());
@@ -235,12 +266,7 @@ impl<'a> Embedding<'a> {
                 linear_i16(projection, &panel, body);
             }
             (
-                Source::Tokens {
-                    table,
-                    mantissas,
-                    scaling,
-                    segments,
-                },
+                Source::Tokens { table, segments },
                 Input::Tokens {
                     ids,
                     segments: segment_ids,
@@ -248,13 +274,9 @@ impl<'a> Embedding<'a> {
             ) => {
                 for (i, row) in rows_mut(body, d).enumerate() {
                     let id = ids.get(start + i).map_or(0, |&id| id as usize);
-                    let values = table.get(id * d..).unwrap_or(&[]);
-                    let mantissa = mantissas.get(id).copied().unwrap_or(0);
                     let segment = segment_ids.get(start + i).map_or(0, |&s| usize::from(s));
                     let segment = segments.get(segment * d..).unwrap_or(&[]);
-                    for (x, &v) in row.iter_mut().zip(values) {
-                        *x = saturate_i16(scaling.apply(v.into(), mantissa, 0));
-                    }
+                    table.write(id, row);
                     add(row, segment);
                 }
             }
@@ -286,7 +308,8 @@ impl Grid {
     }
 }
 
-fn add(rows: &mut [i16], other: &[i16]) {
+/// Adds, saturating.
+pub(super) fn add(rows: &mut [i16], other: &[i16]) {
     for (x, &y) in rows.iter_mut().zip(other) {
         *x = x.saturating_add(y);
     }

@@ -21,7 +21,7 @@ use core::ops::Range;
 pub struct Encoder<'a> {
     pub(super) image: Image<'a>,
     embedding: Embedding<'a>,
-    pooled: Tensor<'a>,
+    pub(super) pooled: Tensor<'a>,
     pub(super) plan: ArenaPlan,
     pub(super) regions: Regions<'a>,
 }
@@ -33,6 +33,9 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// [`EncoderError`] says how many bytes are needed and how many were given.
     pub fn new(image: &Image<'a>, arena: &'a mut [u8]) -> Result<Self, EncoderError> {
+        if !image.config().has_encoder() {
+            return Err(EncoderError::NoEncoder);
+        }
         let plan = ArenaPlan::new(image.config());
         let regions = Regions::split(&plan, arena)?;
         let missing = EncoderError::MissingTensor;
@@ -70,9 +73,17 @@ impl<'a> Encoder<'a> {
         &'e mut self,
         input: Input<'i>,
     ) -> Result<Forward<'e, 'a, 'i>, InputError> {
-        let len = input.check(&self.image)?;
+        let progress = self.start(input)?;
         Ok(Forward {
             encoder: self,
+            progress,
+        })
+    }
+
+    /// Checks an input and returns where its forward starts.
+    pub(super) fn start<'i>(&self, input: Input<'i>) -> Result<Progress<'a, 'i>, InputError> {
+        let len = input.check(&self.image)?;
+        Ok(Progress {
             input,
             len,
             stage: Stage::Embed { row: 0 },
@@ -84,11 +95,11 @@ impl<'a> Encoder<'a> {
         self.image.config().d_model.into()
     }
 
-    /// Rows of the last block that the pooling reads.
+    /// Rows of the last block that the pooling, or a decoder, reads.
     fn pooled_rows(&self, len: usize) -> usize {
         match self.image.config().pooling {
-            Pooling::ClassToken | Pooling::First => 1,
-            Pooling::Mean => len,
+            Pooling::ClassToken | Pooling::First if self.image.config().decoder.is_none() => 1,
+            _ => len,
         }
     }
 }
@@ -103,15 +114,21 @@ enum Stage {
     Done,
 }
 
+/// What a forward has come to; the rest is in the encoder's arena.
+#[derive(Debug)]
+pub(super) struct Progress<'a, 'i> {
+    input: Input<'i>,
+    pub len: usize,
+    stage: Stage,
+    /// The block that the stage is in, with its number.
+    block: Option<(u16, Block<'a>)>,
+}
+
 /// A forward under way. The same bits as [`Encoder::forward`], however it is run.
 #[derive(Debug)]
 pub struct Forward<'e, 'a, 'i> {
     pub(super) encoder: &'e mut Encoder<'a>,
-    input: Input<'i>,
-    pub(super) len: usize,
-    stage: Stage,
-    /// The block that the stage is in, with its number.
-    block: Option<(u16, Block<'a>)>,
+    pub(super) progress: Progress<'a, 'i>,
 }
 
 impl<'e, 'a> Forward<'e, 'a, '_> {
@@ -119,17 +136,19 @@ impl<'e, 'a> Forward<'e, 'a, '_> {
     pub(super) fn at_pooling(encoder: &'e mut Encoder<'a>, len: usize) -> Self {
         Self {
             encoder,
-            input: Input::Frames(&[]),
-            len,
-            stage: Stage::Pool,
-            block: None,
+            progress: Progress {
+                input: Input::Frames(&[]),
+                len,
+                stage: Stage::Pool,
+                block: None,
+            },
         }
     }
 
     /// Returns whether the input of the last block is there, and nothing of that block is computed.
     pub(super) fn at_last_block(&self) -> bool {
         let last = self.encoder.image.config().n_layers.saturating_sub(1);
-        self.stage
+        self.progress.stage
             == (Stage::KeysValues {
                 layer: last,
                 row: 0,
@@ -138,32 +157,17 @@ impl<'e, 'a> Forward<'e, 'a, '_> {
 
     /// Runs one step; returns whether any is left.
     pub fn step(&mut self) -> bool {
-        // `Encoder::new` has proved that every tensor is there and every region is long enough.
-        let _ = self.run();
-        self.stage = self.next();
-        self.stage != Stage::Done
+        self.progress.step(self.encoder)
     }
 
     /// Returns how many steps are left.
     pub fn steps_left(&self) -> usize {
-        let layers = usize::from(self.encoder.image.config().n_layers);
-        let all = self.len.div_ceil(TOKEN_BLOCK);
-        let last = self.encoder.pooled_rows(self.len).div_ceil(TOKEN_BLOCK);
-        let total = all + layers * all + (layers - 1) * all + last + 1;
-        let before = |layer: u16| all + usize::from(layer) * 2 * all;
-        let done = match self.stage {
-            Stage::Embed { row } => row / TOKEN_BLOCK,
-            Stage::KeysValues { layer, row } => before(layer) + row / TOKEN_BLOCK,
-            Stage::Rows { layer, row } => before(layer) + all + row / TOKEN_BLOCK,
-            Stage::Pool => total - 1,
-            Stage::Done => total,
-        };
-        total - done
+        self.progress.steps_left(self.encoder)
     }
 
     /// Returns how many encoder blocks are done, none while the input is being embedded.
     pub fn blocks_done(&self) -> Option<usize> {
-        match self.stage {
+        match self.progress.stage {
             Stage::Embed { .. } => None,
             Stage::KeysValues { layer, .. } | Stage::Rows { layer, .. } => Some(layer.into()),
             Stage::Pool | Stage::Done => Some(self.encoder.image.config().n_layers.into()),
@@ -173,7 +177,7 @@ impl<'e, 'a> Forward<'e, 'a, '_> {
     /// Returns the residual stream, int16 `[len, d_model]`, as far as it is computed: what a host
     /// compares with a float model. After the last block only the rows that are pooled are new.
     pub fn residual(&self) -> &[i16] {
-        let end = self.len * self.encoder.d_model();
+        let end = self.progress.len * self.encoder.d_model();
         self.encoder.regions.residual.get(..end).unwrap_or(&[])
     }
 
@@ -188,17 +192,49 @@ impl<'e, 'a> Forward<'e, 'a, '_> {
             zero_point: encoder.pooled.entry().zero_point,
         }
     }
+}
 
-    fn rows(&self, layer: u16) -> usize {
-        if layer + 1 == self.encoder.image.config().n_layers {
-            self.encoder.pooled_rows(self.len)
+impl<'a> Progress<'a, '_> {
+    /// Runs one step; returns whether any is left.
+    pub fn step(&mut self, e: &mut Encoder<'a>) -> bool {
+        // `Encoder::new` has proved that every tensor is there and every region is long enough.
+        let _ = self.run(e);
+        self.stage = self.next(e);
+        self.stage != Stage::Done
+    }
+
+    /// Returns whether the last block is done and nothing is pooled.
+    pub fn at_pooling(&self) -> bool {
+        self.stage == Stage::Pool
+    }
+
+    /// Returns how many steps are left, the pooling counted.
+    pub fn steps_left(&self, e: &Encoder<'a>) -> usize {
+        let layers = usize::from(e.image.config().n_layers);
+        let all = self.len.div_ceil(TOKEN_BLOCK);
+        let last = e.pooled_rows(self.len).div_ceil(TOKEN_BLOCK);
+        let total = all + layers * all + layers.saturating_sub(1) * all + last + 1;
+        let before = |layer: u16| all + usize::from(layer) * 2 * all;
+        let done = match self.stage {
+            Stage::Embed { row } => row / TOKEN_BLOCK,
+            Stage::KeysValues { layer, row } => before(layer) + row / TOKEN_BLOCK,
+            Stage::Rows { layer, row } => before(layer) + all + row / TOKEN_BLOCK,
+            Stage::Pool => total - 1,
+            Stage::Done => total,
+        };
+        total - done
+    }
+
+    fn rows(&self, e: &Encoder<'a>, layer: u16) -> usize {
+        if layer + 1 == e.image.config().n_layers {
+            e.pooled_rows(self.len)
         } else {
             self.len
         }
     }
 
-    fn next(&self) -> Stage {
-        let layers = self.encoder.image.config().n_layers;
+    fn next(&self, e: &Encoder<'a>) -> Stage {
+        let layers = e.image.config().n_layers;
         match self.stage {
             Stage::Embed { row } if row + TOKEN_BLOCK < self.len => Stage::Embed {
                 row: row + TOKEN_BLOCK,
@@ -209,7 +245,7 @@ impl<'e, 'a> Forward<'e, 'a, '_> {
                 row: row + TOKEN_BLOCK,
             },
             Stage::KeysValues { layer, .. } => Stage::Rows { layer, row: 0 },
-            Stage::Rows { layer, row } if row + TOKEN_BLOCK < self.rows(layer) => Stage::Rows {
+            Stage::Rows { layer, row } if row + TOKEN_BLOCK < self.rows(e, layer) => Stage::Rows {
                 layer,
                 row: row + TOKEN_BLOCK,
             },
@@ -222,41 +258,46 @@ impl<'e, 'a> Forward<'e, 'a, '_> {
         }
     }
 
-    fn run(&mut self) -> Option<()> {
+    fn run(&mut self, e: &mut Encoder<'a>) -> Option<()> {
         let tokens = |row: usize, end: usize| -> Range<usize> { row..end.min(row + TOKEN_BLOCK) };
-        let (len, d) = (self.len, self.encoder.d_model());
-        let layout = HeadLayout::new(self.encoder.image.config().head_dim(), len);
+        let (len, d) = (self.len, e.d_model());
+        let layout = HeadLayout::new(e.image.config().head_dim(), len);
         match self.stage {
-            Stage::Embed { row } => self.embed(tokens(row, len)),
+            Stage::Embed { row } => self.embed(e, tokens(row, len)),
             Stage::KeysValues { layer, row } => {
-                self.enter(layer)?;
+                self.enter(e, layer)?;
                 let (_, block) = self.block.as_ref()?;
-                let regions = &mut self.encoder.regions;
-                keys_values(block, regions, d, tokens(row, len), &layout)
+                keys_values(
+                    &block.attention,
+                    &mut e.regions,
+                    d,
+                    tokens(row, len),
+                    &layout,
+                )
             }
             Stage::Rows { layer, row } => {
-                let tokens = tokens(row, self.rows(layer));
+                let tokens = tokens(row, self.rows(e, layer));
                 let (_, block) = self.block.as_ref()?;
-                let e = &mut *self.encoder;
-                let r = &mut e.regions;
-                attention(block, &e.plan, r, d, tokens.clone(), &layout, len, None)?;
-                feed_forward(block, r, d, tokens)
+                let (part, r) = (&block.attention, &mut e.regions);
+                attention(part, &e.plan, r, d, tokens.clone(), &layout, len, None)?;
+                let residual = r.residual.get_mut(tokens.start * d..tokens.end * d)?;
+                feed_forward(&block.feed_forward, residual, d, r.rows, r.scratch);
+                Some(())
             }
-            Stage::Pool => self.pool(),
+            Stage::Pool => self.pool(e),
             Stage::Done => None,
         }
     }
 
     /// Makes the block's view, once for all its steps: its keys and values come first.
-    fn enter(&mut self, layer: u16) -> Option<()> {
+    fn enter(&mut self, e: &Encoder<'a>, layer: u16) -> Option<()> {
         if self.block.as_ref().is_none_or(|(at, _)| *at != layer) {
-            self.block = Some((layer, Block::new(&self.encoder.image, layer)?));
+            self.block = Some((layer, Block::new(&e.image, layer)?));
         }
         Some(())
     }
 
-    fn embed(&mut self, tokens: Range<usize>) -> Option<()> {
-        let e = &mut *self.encoder;
+    fn embed(&self, e: &mut Encoder<'a>, tokens: Range<usize>) -> Option<()> {
         let d = e.d_model();
         let rows = e
             .regions
@@ -270,10 +311,12 @@ impl<'e, 'a> Forward<'e, 'a, '_> {
         Some(())
     }
 
-    fn pool(&mut self) -> Option<()> {
-        let e = &mut *self.encoder;
+    fn pool(&self, e: &mut Encoder<'a>) -> Option<()> {
         let d = e.d_model();
-        let rows = e.pooled_rows(self.len);
+        let rows = match e.image.config().pooling {
+            Pooling::ClassToken | Pooling::First => 1,
+            Pooling::Mean => self.len,
+        };
         let residual = e.regions.residual.get_mut(..rows * d)?;
         if let Some(norm) = global_norm(&e.image, TensorKind::FinalNorm) {
             layer_norm_i16(&norm, residual);

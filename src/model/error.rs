@@ -18,6 +18,10 @@ pub enum EncoderError {
     ArenaMisaligned,
     /// The image lacks a tensor that its configuration asks for (a parsed image never does).
     MissingTensor,
+    /// The model has no encoder: it is a decoder only.
+    NoEncoder,
+    /// The model has no decoder.
+    NoDecoder,
 }
 
 /// Why an input was refused. The encoder is as it was before.
@@ -66,6 +70,18 @@ pub enum InputError {
     },
     /// The model pools the mean over all rows: the last block cannot be cut off at one row.
     PoolsMean,
+    /// The model has a decoder, which reads all rows: its encoder has no latent.
+    Decodes,
+    /// The decoder reads an encoder's rows, and none were made: see
+    /// [`Decoder::encode`](super::Decoder::encode).
+    NothingEncoded,
+    /// A sequence that the decoder does not have.
+    Lane {
+        /// Its number, or how many were given.
+        found: usize,
+        /// Sequences of the decoder.
+        lanes: usize,
+    },
 }
 
 impl fmt::Display for EncoderError {
@@ -76,6 +92,8 @@ impl fmt::Display for EncoderError {
             }
             Self::ArenaMisaligned => write!(f, "the arena does not start at a multiple of 4 bytes"),
             Self::MissingTensor => write!(f, "the image lacks a tensor of its configuration"),
+            Self::NoEncoder => write!(f, "the model is a decoder only"),
+            Self::NoDecoder => write!(f, "the model is an encoder only"),
         }
     }
 }
@@ -121,6 +139,17 @@ impl fmt::Display for InputError {
                 f,
                 "the model pools the mean of all rows: only its head can be tuned"
             ),
+            Self::Decodes => write!(
+                f,
+                "the model has a decoder: its encoder is tuned and read as a whole"
+            ),
+            Self::NothingEncoded => write!(
+                f,
+                "the decoder reads an encoder's rows, and nothing was encoded yet"
+            ),
+            Self::Lane { found, lanes } => {
+                write!(f, "sequence {found} of a decoder that has {lanes}")
+            }
         }
     }
 }

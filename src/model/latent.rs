@@ -92,6 +92,9 @@ pub fn input_grid(image: &Image<'_>) -> Option<(f32, i8)> {
 }
 
 fn pools_one_row(image: &Image<'_>) -> Result<(), InputError> {
+    if image.config().decoder.is_some() {
+        return Err(InputError::Decodes);
+    }
     match image.config().pooling {
         Pooling::ClassToken | Pooling::First => Ok(()),
         Pooling::Mean => Err(InputError::PoolsMean),
@@ -136,12 +139,13 @@ impl<'a> Encoder<'a> {
             *to = from;
         }
         for (index, rows) in latent.rows().chunks(TOKEN_BLOCK * d.max(1)).enumerate() {
-            keys_values_of(&block, r, d, index * TOKEN_BLOCK, rows, &layout);
+            keys_values_of(&block.attention, r, d, index * TOKEN_BLOCK, rows, &layout);
         }
         let first = latent.rows().get(..d).unwrap_or(&[]);
-        let done = attention(&block, &self.plan, r, d, 0..1, &layout, len, Some(first));
-        done.and_then(|()| feed_forward(&block, r, d, 0..1))
-            .ok_or(wrong)?;
+        let part = &block.attention;
+        attention(part, &self.plan, r, d, 0..1, &layout, len, Some(first)).ok_or(wrong)?;
+        let residual = r.residual.get_mut(..d).ok_or(wrong)?;
+        feed_forward(&block.feed_forward, residual, d, r.rows, r.scratch);
         Ok(Forward::at_pooling(self, len).finish())
     }
 }
@@ -156,7 +160,7 @@ impl Forward<'_, '_, '_> {
         if found != expected {
             return Err(wrong);
         }
-        let (d, len) = (e.d_model(), self.len);
+        let (d, len) = (e.d_model(), self.progress.len);
         let last = e.image.config().n_layers.saturating_sub(1);
         let block = Block::new(&e.image, last).ok_or(wrong)?;
         let (scale, zero_point) = input_grid(&e.image).ok_or(wrong)?;
@@ -174,7 +178,7 @@ impl Forward<'_, '_, '_> {
         let stream = e.regions.residual.get(..len * d).unwrap_or(&[]);
         let width = TOKEN_BLOCK * d.max(1);
         for (stream, rows) in stream.chunks(width).zip(rows.chunks_mut(width)) {
-            let panel = sub_layer_input(&block.attn_input, stream, d, e.regions.rows);
+            let panel = sub_layer_input(&block.attention.input, stream, d, e.regions.rows);
             for (row, values) in crate::rows::rows_mut(rows, d)
                 .enumerate()
                 .take(panel.rows())

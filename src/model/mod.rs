@@ -1,4 +1,4 @@
-//! The int8 encoder: an image and an arena become a function from inputs to features.
+//! The int8 encoder and decoder: an image and an arena become a function from inputs to features.
 //!
 //! ```text
 //! plan            bytes of arena that a configuration needs, to the byte
@@ -8,6 +8,7 @@
 //! feed_forward    one block of tokens at a time
 //! encoder         the order of the steps: `forward` runs them all, `begin` one at a time
 //! latent          the last block's input, kept; and the block over it
+//! decoder         masked and cross-attention, one token at a time; greedy and beam search
 //! head            pooled feature → int16 logits, as the image ships it
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! ([`InputError`]); it never lacks room.
 
 mod attention;
+pub mod decoder;
 mod embedding;
 mod encoder;
 mod error;
@@ -25,6 +27,9 @@ pub mod latent;
 mod plan;
 pub(crate) mod view;
 
+pub use decoder::{
+    Beam, BeamOptions, Decoded, Decoder, DecoderPlan, Encoding, decoder_arena_bytes,
+};
 pub use embedding::{Input, quantize_frames};
 pub use encoder::{Encoder, Forward};
 pub use error::{EncoderError, InputError};

@@ -42,16 +42,16 @@ pub struct ArenaPlan {
     pub weights: usize,
 }
 
-const fn max(a: usize, b: usize) -> usize {
+pub(super) const fn max(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
 }
 
 /// Bytes of a panel of this many columns.
-const fn panel(columns: usize) -> usize {
+pub(super) const fn panel(columns: usize) -> usize {
     4 * Panel::words(columns)
 }
 
-const fn round_up_4(bytes: usize) -> usize {
+pub(super) const fn round_up_4(bytes: usize) -> usize {
     (bytes + 3) & !3
 }
 

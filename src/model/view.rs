@@ -12,66 +12,165 @@ pub(crate) enum SubLayerInput<'a> {
     Norm(Norm<'a>),
 }
 
-/// An encoder block.
+/// An attention sub-layer: of a block over itself, or over the encoder's rows.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Block<'a> {
-    pub attn_input: SubLayerInput<'a>,
+pub(crate) struct Attention<'a> {
+    /// Of the queries; of the keys and values too, unless they are the encoder's.
+    pub input: SubLayerInput<'a>,
     pub query: Linear<'a>,
     pub key: Linear<'a>,
     pub value: Linear<'a>,
-    pub attention: AttentionScale,
+    pub scale: AttentionScale,
     pub out: Linear<'a>,
-    /// Post-norm: the LayerNorm after attention.
-    pub norm1: Option<Norm<'a>>,
-    pub ff_input: SubLayerInput<'a>,
+    /// Post-norm: the LayerNorm after it.
+    pub norm: Option<Norm<'a>>,
+}
+
+/// The position-wise feed-forward sub-layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FeedForward<'a> {
+    pub input: SubLayerInput<'a>,
     pub ff1: Linear<'a>,
     /// The activation's table; none with ReLU.
     pub table: Option<&'a [i8; 256]>,
     pub ff2: Linear<'a>,
-    /// Post-norm: the LayerNorm after the feed-forward.
-    pub norm2: Option<Norm<'a>>,
+    /// Post-norm: the LayerNorm after it.
+    pub norm: Option<Norm<'a>>,
 }
+
+/// A block of an encoder or a decoder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Block<'a> {
+    pub attention: Attention<'a>,
+    /// Of a decoder that reads an encoder's rows.
+    pub cross: Option<Attention<'a>>,
+    pub feed_forward: FeedForward<'a>,
+}
+
+/// The kinds of an attention sub-layer's tensors: the input's requantize, the norm, then weight and
+/// epilogue of query, key, value and output, softmax and context.
+type AttentionKinds = [TensorKind; 12];
+
+const SELF: AttentionKinds = {
+    use TensorKind::*;
+    [
+        AttnInput,
+        Norm1,
+        Query,
+        QueryEpilogue,
+        Key,
+        KeyEpilogue,
+        Value,
+        ValueEpilogue,
+        Out,
+        OutEpilogue,
+        Softmax,
+        Context,
+    ]
+};
+
+const CROSS: AttentionKinds = {
+    use TensorKind::*;
+    [
+        CrossInput,
+        CrossNorm,
+        CrossQuery,
+        CrossQueryEpilogue,
+        CrossKey,
+        CrossKeyEpilogue,
+        CrossValue,
+        CrossValueEpilogue,
+        CrossOut,
+        CrossOutEpilogue,
+        CrossSoftmax,
+        CrossContext,
+    ]
+};
 
 impl<'a> Block<'a> {
     /// Returns block `layer`; none if the image lacks a tensor, which a parsed image does not.
     pub fn new(image: &Image<'a>, layer: u16) -> Option<Self> {
-        use TensorKind::*;
-        let get = |kind| image.tensor(kind, layer);
-        let linear = |weight, epilogue| linear(image, weight, epilogue, layer);
-        let (softmax, context) = (get(Softmax)?, get(Context)?);
-        let norm = |kind| Some(norm(&get(kind)?));
-        let (norm1, norm2) = (norm(Norm1)?, norm(Norm2)?);
-        let post = image.config().norm == NormOrder::Post;
-        let input = |kind, norm| {
-            if !post {
-                return Some(SubLayerInput::Norm(norm));
-            }
-            Some(SubLayerInput::Requantize(requantize(&get(kind)?)))
-        };
+        let config = image.config();
+        let decodes = layer >= config.n_layers && config.has_encoder();
         Some(Self {
-            attn_input: input(AttnInput, norm1)?,
-            query: linear(Query, QueryEpilogue)?,
-            key: linear(Key, KeyEpilogue)?,
-            value: linear(Value, ValueEpilogue)?,
-            attention: AttentionScale {
+            attention: Attention::new(image, layer, &SELF)?,
+            cross: match decodes {
+                true => Some(Attention::new(image, layer, &CROSS)?),
+                false => None,
+            },
+            feed_forward: FeedForward::new(image, layer)?,
+        })
+    }
+}
+
+impl<'a> Attention<'a> {
+    fn new(image: &Image<'a>, layer: u16, kinds: &AttentionKinds) -> Option<Self> {
+        let &[
+            input,
+            norm,
+            q,
+            q_end,
+            k,
+            k_end,
+            v,
+            v_end,
+            o,
+            o_end,
+            softmax,
+            context,
+        ] = kinds;
+        let (softmax, context) = (image.tensor(softmax, layer)?, image.tensor(context, layer)?);
+        let (input, norm) = sub_layer_input(image, layer, input, norm)?;
+        Some(Self {
+            input,
+            query: linear(image, q, q_end, layer)?,
+            key: linear(image, k, k_end, layer)?,
+            value: linear(image, v, v_end, layer)?,
+            scale: AttentionScale {
                 softmax: softmax.scaling(),
                 softmax_mantissa: *softmax.data().first()?,
                 context_shift: context.entry().shift,
                 context_mantissa: *context.data().first()?,
                 zero_point: context.zero_point(),
             },
-            out: linear(Out, OutEpilogue)?,
-            norm1: post.then_some(norm1),
-            ff_input: input(FfInput, norm2)?,
-            ff1: linear(Ff1, Ff1Epilogue)?,
-            table: match get(ActivationTable) {
+            out: linear(image, o, o_end, layer)?,
+            norm,
+        })
+    }
+}
+
+impl<'a> FeedForward<'a> {
+    fn new(image: &Image<'a>, layer: u16) -> Option<Self> {
+        use TensorKind::*;
+        let (input, norm) = sub_layer_input(image, layer, FfInput, Norm2)?;
+        Some(Self {
+            input,
+            ff1: linear(image, Ff1, Ff1Epilogue, layer)?,
+            table: match image.tensor(ActivationTable, layer) {
                 Some(table) => Some(table.data::<i8>().try_into().ok()?),
                 None => None,
             },
-            ff2: linear(Ff2, Ff2Epilogue)?,
-            norm2: post.then_some(norm2),
+            ff2: linear(image, Ff2, Ff2Epilogue, layer)?,
+            norm,
         })
     }
+}
+
+/// Returns what makes a sub-layer's input, and the norm after it.
+fn sub_layer_input<'a>(
+    image: &Image<'a>,
+    layer: u16,
+    input: TensorKind,
+    norm_kind: TensorKind,
+) -> Option<(SubLayerInput<'a>, Option<Norm<'a>>)> {
+    let norm = norm(&image.tensor(norm_kind, layer)?);
+    Some(match image.config().norm {
+        NormOrder::Pre => (SubLayerInput::Norm(norm), None),
+        NormOrder::Post => {
+            let input = requantize(&image.tensor(input, layer)?);
+            (SubLayerInput::Requantize(input), Some(norm))
+        }
+    })
 }
 
 /// Returns a linear layer of block `layer`.

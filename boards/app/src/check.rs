@@ -300,6 +300,7 @@ fn attention(
         values: &o.values,
         layout: HeadLayout::new(head_dim, len),
         len,
+        causal: random.next() & 1 == 1,
         scale,
     };
     let d = heads * head_dim;

@@ -209,10 +209,10 @@ fn power(exponent: i32) -> f32 {
 }
 
 impl<'a> BlockView<'a> {
-    /// Returns the last block of an image; none of a model that pools by the mean.
+    /// Returns the last block of an image; none of a model that pools by the mean, or that has a decoder.
     pub fn new(image: &Image<'a>) -> Option<Self> {
         let config = image.config();
-        if config.pooling == Pooling::Mean {
+        if config.pooling == Pooling::Mean || config.decoder.is_some() {
             return None;
         }
         let layer = config.n_layers.checked_sub(1)?;
@@ -244,7 +244,7 @@ impl<'a> BlockView<'a> {
         } else {
             (Grid::of(&get(K::Norm2)?), None)
         };
-        let mut linears = [block.query; 6];
+        let mut linears = [block.attention.query; 6];
         let mut scales = [Scales { input, factor: 0.0 }; 6];
         let places = linears.iter_mut().zip(&mut scales).zip(Projection::ALL);
         for ((place, scales), projection) in places {
@@ -277,7 +277,7 @@ impl<'a> BlockView<'a> {
             ff_factor,
             pre,
             hidden,
-            table: block.table,
+            table: block.feed_forward.table,
             pooled: Grid::of(&image.tensor(K::Pooled, NO_LAYER)?),
             norm1: norm(K::Norm1, layer, attention_stream)?,
             norm2: norm(K::Norm2, layer, stream)?,
