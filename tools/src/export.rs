@@ -1,7 +1,7 @@
 //! [`FloatModel`] → a model directory, Hugging Face style: config.json and model.safetensors, as
 //! [`crate::import`] reads them back.
 
-use crate::float_model::{ActivationFn, Embedding, FloatModel, Linear, Norm};
+use crate::float_model::{ActivationFn, Embedding, FloatDecoder, FloatModel, Layer, Linear, Norm};
 use crate::import::names;
 use safetensors::{Dtype, View};
 use serde_json::{Value, json};
@@ -127,7 +127,11 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
 pub fn config(model: &FloatModel) -> Value {
     let c = &model.config;
     let mut value = json!({
-        "model_type": "tailtune_encoder",
+        "model_type": match (&c.decoder, c.has_encoder()) {
+            (None, _) => "tailtune_encoder",
+            (Some(_), true) => "tailtune_encoder_decoder",
+            (Some(_), false) => "tailtune_decoder",
+        },
         "name": model.name,
         "d_model": c.d_model,
         "n_layers": c.n_layers,
@@ -140,7 +144,7 @@ pub fn config(model: &FloatModel) -> Value {
             ActivationFn::GeluTanh => "gelu_tanh",
             ActivationFn::Relu => "relu",
         },
-        "layer_norm_eps": model.layers.first().map_or(1e-5, |l| f64::from(l.norm1.eps)),
+        "layer_norm_eps": f64::from(model.eps()),
         "pooling": match c.pooling {
             Pooling::ClassToken => "class_token",
             Pooling::Mean => "mean",
@@ -161,6 +165,13 @@ pub fn config(model: &FloatModel) -> Value {
         },
         "labels": model.labels,
     });
+    if let Some(d) = &c.decoder {
+        value["decoder"] = json!({
+            "n_layers": d.n_layers, "seq_len": d.seq_len, "vocab_size": d.vocab_size,
+            "start": d.start, "end": d.end, "tied": d.tied,
+            "embed_norm": d.embed_norm, "final_norm": d.final_norm,
+        });
+    }
     if let Some(front_end) = &model.front_end {
         value["frontend"] = json!(front_end);
     }
@@ -185,15 +196,11 @@ pub fn tensors_mut(model: &mut FloatModel) -> Vec<TensorMut<'_>> {
     match &mut model.embedding {
         Embedding::Frames { projection } => linear(&mut all, names::PROJECTION, projection),
         Embedding::Tokens { table, segments } => {
-            all.push((names::TOKENS.into(), vec![table.len() / d, d], table));
-            if !segments.is_empty() {
-                let shape = vec![segments.len() / d, d];
-                all.push((names::SEGMENTS.into(), shape, segments));
-            }
+            rows(&mut all, names::TOKENS, table, d);
+            rows(&mut all, names::SEGMENTS, segments, d);
         }
     }
-    let shape = vec![model.positions.len() / d, d];
-    all.push((names::POSITIONS.into(), shape, &mut model.positions));
+    rows(&mut all, names::POSITIONS, &mut model.positions, d);
     if let Some(token) = &mut model.class_token {
         all.push((names::CLASS_TOKEN.into(), vec![d], token));
     }
@@ -201,15 +208,7 @@ pub fn tensors_mut(model: &mut FloatModel) -> Vec<TensorMut<'_>> {
         norm(&mut all, names::EMBED_NORM, n);
     }
     for (index, layer) in model.layers.iter_mut().enumerate() {
-        let name = |part: &str| names::layer(index, part);
-        linear(&mut all, &name("attention.q"), &mut layer.q);
-        linear(&mut all, &name("attention.k"), &mut layer.k);
-        linear(&mut all, &name("attention.v"), &mut layer.v);
-        linear(&mut all, &name("attention.o"), &mut layer.o);
-        norm(&mut all, &name("norm1"), &mut layer.norm1);
-        linear(&mut all, &name("ff1"), &mut layer.ff1);
-        linear(&mut all, &name("ff2"), &mut layer.ff2);
-        norm(&mut all, &name("norm2"), &mut layer.norm2);
+        block(&mut all, |part| names::layer(index, part), layer);
     }
     if let Some(n) = &mut model.final_norm {
         norm(&mut all, names::FINAL_NORM, n);
@@ -217,7 +216,55 @@ pub fn tensors_mut(model: &mut FloatModel) -> Vec<TensorMut<'_>> {
     if model.head.out_features > 0 {
         linear(&mut all, names::HEAD, &mut model.head);
     }
+    if let Some(decoder) = &mut model.decoder {
+        decoder_tensors(&mut all, decoder, d);
+    }
     all
+}
+
+fn decoder_tensors<'a>(all: &mut Vec<TensorMut<'a>>, decoder: &'a mut FloatDecoder, d: usize) {
+    rows(all, names::TARGET_TOKENS, &mut decoder.tokens, d);
+    rows(all, names::TARGET_POSITIONS, &mut decoder.positions, d);
+    if let Some(n) = &mut decoder.embed_norm {
+        norm(all, names::TARGET_NORM, n);
+    }
+    for (index, layer) in decoder.layers.iter_mut().enumerate() {
+        let name = |part: &str| names::decoder_layer(index, part);
+        block(all, name, &mut layer.block);
+        if let Some(cross) = &mut layer.cross {
+            linear(all, &name("cross.q"), &mut cross.q);
+            linear(all, &name("cross.k"), &mut cross.k);
+            linear(all, &name("cross.v"), &mut cross.v);
+            linear(all, &name("cross.o"), &mut cross.o);
+            norm(all, &name("cross_norm"), &mut cross.norm);
+        }
+    }
+    if let Some(n) = &mut decoder.final_norm {
+        norm(all, names::DECODER_NORM, n);
+    }
+    if let Some(output) = &mut decoder.output {
+        rows(all, &names::weight(names::OUTPUT), output, d);
+    }
+    let shape = vec![decoder.output_bias.len()];
+    all.push((names::bias(names::OUTPUT), shape, &mut decoder.output_bias));
+}
+
+fn block<'a>(all: &mut Vec<TensorMut<'a>>, name: impl Fn(&str) -> String, layer: &'a mut Layer) {
+    linear(all, &name("attention.q"), &mut layer.q);
+    linear(all, &name("attention.k"), &mut layer.k);
+    linear(all, &name("attention.v"), &mut layer.v);
+    linear(all, &name("attention.o"), &mut layer.o);
+    norm(all, &name("norm1"), &mut layer.norm1);
+    linear(all, &name("ff1"), &mut layer.ff1);
+    linear(all, &name("ff2"), &mut layer.ff2);
+    norm(all, &name("norm2"), &mut layer.norm2);
+}
+
+/// A table of rows of `d`; one without rows is left out.
+fn rows<'a>(all: &mut Vec<TensorMut<'a>>, name: &str, table: &'a mut Vec<f32>, d: usize) {
+    if !table.is_empty() {
+        all.push((name.into(), vec![table.len() / d, d], table));
+    }
 }
 
 fn linear<'a>(all: &mut Vec<TensorMut<'a>>, name: &str, linear: &'a mut Linear) {
@@ -237,7 +284,7 @@ mod tests {
     use super::*;
     use crate::import::read_model;
     use crate::synthetic;
-    use tailtune::image::{Activation, ModelConfig};
+    use tailtune::image::{Activation, DecoderConfig, ModelConfig};
 
     const CONFIG: ModelConfig = ModelConfig {
         n_layers: 2,
@@ -274,6 +321,17 @@ mod tests {
         ..CONFIG
     };
 
+    const DECODER: DecoderConfig = DecoderConfig {
+        n_layers: 2,
+        seq_len: 9,
+        vocab_size: 11,
+        start: 2,
+        end: 3,
+        tied: true,
+        embed_norm: false,
+        final_norm: true,
+    };
+
     #[test]
     fn a_model_is_read_back_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
@@ -287,7 +345,32 @@ mod tests {
             },
             ..CONFIG
         };
-        for config in [CONFIG, TOKENS, patches] {
+        let sequence = ModelConfig {
+            n_classes: 0,
+            decoder: Some(DECODER),
+            ..TOKENS
+        };
+        let frames = ModelConfig {
+            n_classes: 0,
+            decoder: Some(DecoderConfig {
+                tied: false,
+                embed_norm: true,
+                ..DECODER
+            }),
+            ..CONFIG
+        };
+        let decoder_only = ModelConfig {
+            n_layers: 0,
+            seq_len: 9,
+            input: InputKind::Tokens {
+                vocab_size: 11,
+                n_segments: 0,
+            },
+            pooling: Pooling::First,
+            embed_norm: false,
+            ..sequence
+        };
+        for config in [CONFIG, TOKENS, patches, sequence, frames, decoder_only] {
             let model = synthetic::model(&config, 7);
             write_model(dir.path(), &model, &[]).unwrap();
             assert_eq!(read_model(dir.path()).unwrap(), model);

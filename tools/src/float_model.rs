@@ -103,7 +103,69 @@ pub enum Embedding {
     },
 }
 
-/// An encoder with its head.
+impl Embedding {
+    /// Returns the embedding of a model that has no encoder.
+    pub fn none() -> Self {
+        Self::Tokens {
+            table: Vec::new(),
+            segments: Vec::new(),
+        }
+    }
+}
+
+/// Attention of a decoder block to the encoder's output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CrossAttention {
+    /// Query projection, of the decoder's stream.
+    pub q: Linear,
+    /// Key projection, of the encoder's output.
+    pub k: Linear,
+    /// Value projection, of the encoder's output.
+    pub v: Linear,
+    /// Output projection.
+    pub o: Linear,
+    /// Norm of the sub-layer.
+    pub norm: Norm,
+}
+
+/// One decoder block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecoderLayer {
+    /// Masked self-attention and feed-forward.
+    pub block: Layer,
+    /// Between the two; none in a model without an encoder.
+    pub cross: Option<CrossAttention>,
+}
+
+/// A decoder. Width, heads, norm order and activation are those of the model that it is part of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FloatDecoder {
+    /// `[vocab_size, d_model]`.
+    pub tokens: Vec<f32>,
+    /// `[seq_len, d_model]`.
+    pub positions: Vec<f32>,
+    /// Norm after the embedding.
+    pub embed_norm: Option<Norm>,
+    /// The decoder blocks.
+    pub layers: Vec<DecoderLayer>,
+    /// Norm after the last block.
+    pub final_norm: Option<Norm>,
+    /// `[vocab_size, d_model]`; none where the output projection is the token table.
+    pub output: Option<Vec<f32>>,
+    /// `[vocab_size]`; zeros where the projection has none.
+    pub output_bias: Vec<f32>,
+}
+
+impl FloatDecoder {
+    /// Returns the weights of the output projection, `[vocab_size, d_model]`.
+    pub fn output_weight(&self) -> &[f32] {
+        self.output.as_deref().unwrap_or(&self.tokens)
+    }
+}
+
+/// An encoder with its head, a decoder, or an encoder with a decoder.
+///
+/// In a model without an encoder the table of `embedding` and `positions` are empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FloatModel {
     /// What it is called, for the provenance of images made from it.
@@ -128,36 +190,92 @@ pub struct FloatModel {
     pub final_norm: Option<Norm>,
     /// `[n_classes, d_model]`.
     pub head: Linear,
+    /// What writes a sequence of tokens.
+    pub decoder: Option<FloatDecoder>,
     /// What makes its frames out of sound, for models of sound.
     pub front_end: Option<FrontEndConfig>,
 }
 
 impl FloatModel {
+    /// Returns what its norms add to the variance.
+    pub fn eps(&self) -> f32 {
+        let decoder = self.decoder.iter().flat_map(|d| &d.layers);
+        let layer = self.layers.iter().chain(decoder.map(|l| &l.block)).next();
+        layer.map_or(1e-5, |l| l.norm1.eps)
+    }
+
     /// Returns the number of parameters; a bias of zeros stands for none.
     pub fn parameters(&self) -> usize {
-        let linear = |l: &Linear| {
-            let bias = l.bias.iter().any(|b| *b != 0.0);
-            l.weight.len() + if bias { l.bias.len() } else { 0 }
-        };
-        let norm = |n: &Norm| n.gain.len() + n.bias.len();
-        let layer = |l: &Layer| {
-            [&l.q, &l.k, &l.v, &l.o, &l.ff1, &l.ff2]
-                .into_iter()
-                .map(linear)
-                .sum::<usize>()
-                + norm(&l.norm1)
-                + norm(&l.norm2)
-        };
         let embedding = match &self.embedding {
-            Embedding::Frames { projection } => linear(projection),
+            Embedding::Frames { projection } => projection.parameters(),
             Embedding::Tokens { table, segments } => table.len() + segments.len(),
         };
         embedding
             + self.class_token.as_ref().map_or(0, Vec::len)
             + self.positions.len()
-            + self.embed_norm.as_ref().map_or(0, norm)
-            + self.layers.iter().map(layer).sum::<usize>()
-            + self.final_norm.as_ref().map_or(0, norm)
-            + linear(&self.head)
+            + optional(&self.embed_norm)
+            + self.layers.iter().map(Layer::parameters).sum::<usize>()
+            + optional(&self.final_norm)
+            + self.head.parameters()
+            + self.decoder.as_ref().map_or(0, FloatDecoder::parameters)
     }
+}
+
+impl Linear {
+    fn parameters(&self) -> usize {
+        self.weight.len() + bias(&self.bias)
+    }
+}
+
+impl Norm {
+    fn parameters(&self) -> usize {
+        self.gain.len() + self.bias.len()
+    }
+}
+
+impl Layer {
+    fn parameters(&self) -> usize {
+        [&self.q, &self.k, &self.v, &self.o, &self.ff1, &self.ff2]
+            .into_iter()
+            .map(Linear::parameters)
+            .sum::<usize>()
+            + self.norm1.parameters()
+            + self.norm2.parameters()
+    }
+}
+
+impl CrossAttention {
+    fn parameters(&self) -> usize {
+        [&self.q, &self.k, &self.v, &self.o]
+            .into_iter()
+            .map(Linear::parameters)
+            .sum::<usize>()
+            + self.norm.parameters()
+    }
+}
+
+impl FloatDecoder {
+    fn parameters(&self) -> usize {
+        let layer = |l: &DecoderLayer| {
+            l.block.parameters() + l.cross.as_ref().map_or(0, CrossAttention::parameters)
+        };
+        self.tokens.len()
+            + self.positions.len()
+            + optional(&self.embed_norm)
+            + self.layers.iter().map(layer).sum::<usize>()
+            + optional(&self.final_norm)
+            + self.output.as_ref().map_or(0, Vec::len)
+            + bias(&self.output_bias)
+    }
+}
+
+fn bias(bias: &[f32]) -> usize {
+    match bias.iter().any(|b| *b != 0.0) {
+        true => bias.len(),
+        false => 0,
+    }
+}
+
+fn optional(norm: &Option<Norm>) -> usize {
+    norm.as_ref().map_or(0, Norm::parameters)
 }

@@ -2,6 +2,7 @@
 //! class, and whether the probabilities can be believed ([`calibration`]).
 
 pub mod calibration;
+pub mod sequence;
 
 use serde::Serialize;
 

@@ -1,12 +1,17 @@
 //! The float forward, written from the formulas: what int8 is measured against, what calibration
 //! watches through a [`Probe`], and what a [`Transform`] changes on its way.
 
+mod decoder;
+
+pub use decoder::{Decoded, decode, decode_through, generate};
+
 use crate::float_model::{Embedding, FloatModel, Layer, Linear, Norm};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 use tailtune::image::{NormOrder, Pooling};
 
-/// A place in the model whose values calibration or a comparison may want. Blocks count from 0.
+/// A place in the model whose values calibration or a comparison may want. Blocks count from 0; a
+/// decoder's are counted on after the encoder's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Site {
     /// Frames as they come in.
@@ -43,6 +48,30 @@ pub enum Site {
     Pooled,
     /// The head's output.
     Logits,
+    /// The encoder's output, all rows: what keys and values of cross-attention are made of.
+    Memory,
+    /// In a decoder, sum of token and position.
+    TargetSum,
+    /// The decoder's residual stream after the embedding and its norm.
+    TargetEmbedded,
+    /// What the query projection of cross-attention reads.
+    CrossInput(usize),
+    /// Queries of cross-attention.
+    CrossQuery(usize),
+    /// Keys of cross-attention.
+    CrossKey(usize),
+    /// Values of cross-attention.
+    CrossValue(usize),
+    /// Weighted values of cross-attention.
+    CrossContext(usize),
+    /// The residual stream plus cross-attention, before a post-norm.
+    CrossResidual(usize),
+    /// The residual stream after cross-attention's post-norm, if it has one.
+    CrossOut(usize),
+    /// What the output projection reads.
+    OutputInput,
+    /// The output projection's output, before the softmax.
+    OutputLogits,
 }
 
 /// Watches a forward.
@@ -132,14 +161,7 @@ pub fn forward_through(
     through: &mut dyn Transform,
 ) -> Output {
     let d = usize::from(model.config.d_model);
-    let mut x = embed(model, input, through);
-    for (l, layer) in model.layers.iter().enumerate() {
-        block(model, layer, l, &mut x, through);
-        through.apply(Site::BlockOut(l), &mut x, d);
-    }
-    if let Some(norm) = &model.final_norm {
-        normalise(norm, &mut x);
-    }
+    let x = encode(model, input, through);
     let rows = x.len() / d;
     let mut pooled: Vec<f32> = match model.config.pooling {
         Pooling::ClassToken | Pooling::First => x[..d].to_vec(),
@@ -158,6 +180,21 @@ pub fn forward_through(
         pooled,
         logits,
     }
+}
+
+/// Returns the rows `[n, d_model]` of the encoder's output.
+fn encode(model: &FloatModel, input: FloatInput<'_>, through: &mut dyn Transform) -> Vec<f32> {
+    let d = usize::from(model.config.d_model);
+    let mut x = embed(model, input, through);
+    for (l, layer) in model.layers.iter().enumerate() {
+        self_attention(model, layer, l, &mut x, Mask::None, through);
+        feed_forward(model, layer, l, &mut x, through);
+        through.apply(Site::BlockOut(l), &mut x, d);
+    }
+    if let Some(norm) = &model.final_norm {
+        normalise(norm, &mut x);
+    }
+    x
 }
 
 fn embed(model: &FloatModel, input: FloatInput<'_>, through: &mut dyn Transform) -> Vec<f32> {
@@ -196,20 +233,25 @@ fn embed(model: &FloatModel, input: FloatInput<'_>, through: &mut dyn Transform)
     x
 }
 
-fn block(model: &FloatModel, layer: &Layer, l: usize, x: &mut [f32], through: &mut dyn Transform) {
-    let (d, d_ff) = (
-        usize::from(model.config.d_model),
-        usize::from(model.config.d_ff),
-    );
-    let pre = model.config.norm == NormOrder::Pre;
-    let input_of = |norm: &Norm, x: &[f32]| {
-        let mut input = x.to_vec();
-        if pre {
-            normalise(norm, &mut input);
-        }
-        input
-    };
-    let mut input = input_of(&layer.norm1, x);
+/// Returns what a sub-layer reads: the stream, through its norm in a pre-norm model.
+fn sub_layer_input(model: &FloatModel, norm: &Norm, x: &[f32]) -> Vec<f32> {
+    let mut input = x.to_vec();
+    if model.config.norm == NormOrder::Pre {
+        normalise(norm, &mut input);
+    }
+    input
+}
+
+fn self_attention(
+    model: &FloatModel,
+    layer: &Layer,
+    l: usize,
+    x: &mut [f32],
+    mask: Mask,
+    through: &mut dyn Transform,
+) {
+    let d = usize::from(model.config.d_model);
+    let mut input = sub_layer_input(model, &layer.norm1, x);
     through.apply(Site::AttnInput(l), &mut input, d);
     let (mut q, mut k, mut v) = (
         linear(&layer.q, &input),
@@ -219,15 +261,28 @@ fn block(model: &FloatModel, layer: &Layer, l: usize, x: &mut [f32], through: &m
     through.apply(Site::Query(l), &mut q, d);
     through.apply(Site::Key(l), &mut k, d);
     through.apply(Site::Value(l), &mut v, d);
-    let mut context = attention(&q, &k, &v, d, model.config.head_dim());
+    let mut context = attention(&q, &k, &v, d, model.config.head_dim(), mask);
     through.apply(Site::Context(l), &mut context, d);
     add(x, &linear(&layer.o, &context));
     through.apply(Site::AttnResidual(l), x, d);
-    if !pre {
+    if model.config.norm == NormOrder::Post {
         normalise(&layer.norm1, x);
     }
     through.apply(Site::AttnOut(l), x, d);
-    let mut input = input_of(&layer.norm2, x);
+}
+
+fn feed_forward(
+    model: &FloatModel,
+    layer: &Layer,
+    l: usize,
+    x: &mut [f32],
+    through: &mut dyn Transform,
+) {
+    let (d, d_ff) = (
+        usize::from(model.config.d_model),
+        usize::from(model.config.d_ff),
+    );
+    let mut input = sub_layer_input(model, &layer.norm2, x);
     through.apply(Site::FfInput(l), &mut input, d);
     let mut hidden = linear(&layer.ff1, &input);
     through.apply(Site::FfPre(l), &mut hidden, d_ff);
@@ -237,33 +292,48 @@ fn block(model: &FloatModel, layer: &Layer, l: usize, x: &mut [f32], through: &m
     through.apply(Site::FfHidden(l), &mut hidden, d_ff);
     add(x, &linear(&layer.ff2, &hidden));
     through.apply(Site::FfResidual(l), x, d);
-    if !pre {
+    if model.config.norm == NormOrder::Post {
         normalise(&layer.norm2, x);
     }
 }
 
-/// Multi-head scaled dot-product attention ("Attention Is All You Need", §3.2).
-fn attention(q: &[f32], k: &[f32], v: &[f32], d: usize, head_dim: usize) -> Vec<f32> {
-    let len = q.len() / d;
+/// What a query may attend to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mask {
+    /// Every key.
+    None,
+    /// The keys up to its own place.
+    Causal,
+}
+
+/// Multi-head scaled dot-product attention ("Attention Is All You Need", §3.2) of queries `[n, d]` to keys
+/// and values `[m, d]`.
+fn attention(q: &[f32], k: &[f32], v: &[f32], d: usize, head_dim: usize, mask: Mask) -> Vec<f32> {
+    let (rows, len) = (q.len() / d, k.len() / d);
     let mut context = vec![0.0; q.len()];
-    let mut scores = vec![0.0; len * len];
+    let mut scores = vec![0.0; rows * len];
     let scale = 1.0 / libm::sqrtf(head_dim as f32);
     for column in (0..d).step_by(head_dim) {
         let (q, k, v) = (&q[column..], &k[column..], &v[column..]);
         gemm(
-            [len, head_dim, len],
+            [rows, head_dim, len],
             scale,
             (q, [d, 1]),
             (k, [1, d]),
             0.0,
             (&mut scores, [len, 1]),
         );
-        for row in scores.chunks_exact_mut(len) {
-            softmax(row);
+        for (i, row) in scores.chunks_exact_mut(len).enumerate() {
+            let seen = match mask {
+                Mask::None => len,
+                Mask::Causal => i + 1,
+            };
+            softmax(&mut row[..seen]);
+            row[seen..].fill(0.0);
         }
         let out = &mut context[column..];
         gemm(
-            [len, len, head_dim],
+            [rows, len, head_dim],
             1.0,
             (&scores, [len, 1]),
             (v, [d, 1]),
@@ -288,15 +358,20 @@ pub fn softmax(row: &mut [f32]) {
 }
 
 pub(crate) fn linear(linear: &Linear, input: &[f32]) -> Vec<f32> {
-    let (n, k) = (linear.out_features, linear.in_features);
+    dense(&linear.weight, &linear.bias, linear.in_features, input)
+}
+
+/// `x · Wᵀ + b` for `W [n, k]`, `b [n]`, `x [rows, k]`.
+fn dense(weight: &[f32], bias: &[f32], k: usize, input: &[f32]) -> Vec<f32> {
+    let n = bias.len();
     let rows = input.len() / k.max(1);
-    let mut out = linear.bias.repeat(rows);
+    let mut out = bias.repeat(rows);
     if n > 0 {
         gemm(
             [rows, k, n],
             1.0,
             (input, [k, 1]),
-            (&linear.weight, [1, k]),
+            (weight, [1, k]),
             1.0,
             (&mut out, [n, 1]),
         );

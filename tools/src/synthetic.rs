@@ -1,10 +1,13 @@
 //! Small random models and inputs, deterministic by seed: for tests, benchmarks and fuzz seeds that
 //! need a model of some shape and no pretrained one.
 
-use crate::float_model::{ActivationFn, Embedding, FloatModel, Layer, Linear, Norm};
+use crate::float_model::{
+    ActivationFn, CrossAttention, DecoderLayer, Embedding, FloatDecoder, FloatModel, Layer, Linear,
+    Norm,
+};
 use crate::quantize::{QuantizeError, Quantized, calibrate::Calibration, quantize};
 use crate::reference::{ModelInput, forward};
-use tailtune::image::{Activation, InputKind, ModelConfig};
+use tailtune::image::{Activation, DecoderConfig, InputKind, ModelConfig};
 
 /// A small deterministic generator (xorshift64*, Vigna 2016): not for secrets.
 #[derive(Debug, Clone)]
@@ -66,6 +69,29 @@ impl Random {
         }
     }
 
+    fn layer(&mut self, d: usize, d_ff: usize) -> Layer {
+        Layer {
+            q: self.linear(d, d),
+            k: self.linear(d, d),
+            v: self.linear(d, d),
+            o: self.linear(d, d),
+            norm1: self.norm(d),
+            ff1: self.linear(d_ff, d),
+            ff2: self.linear(d, d_ff),
+            norm2: self.norm(d),
+        }
+    }
+
+    fn cross(&mut self, d: usize) -> CrossAttention {
+        CrossAttention {
+            q: self.linear(d, d),
+            k: self.linear(d, d),
+            v: self.linear(d, d),
+            o: self.linear(d, d),
+            norm: self.norm(d),
+        }
+    }
+
     fn norm(&mut self, d: usize) -> Norm {
         let gain = self.vec(d, 0.2).iter().map(|g| 1.0 + g).collect();
         Norm {
@@ -95,6 +121,7 @@ pub fn model(config: &ModelConfig, seed: u64) -> FloatModel {
             }
             Embedding::Frames { projection }
         }
+        InputKind::Tokens { .. } if !config.has_encoder() => Embedding::none(),
         InputKind::Tokens {
             vocab_size,
             n_segments,
@@ -102,16 +129,6 @@ pub fn model(config: &ModelConfig, seed: u64) -> FloatModel {
             table: r.vec(vocab_size as usize * d, 0.5),
             segments: r.vec(usize::from(n_segments) * d, 0.2),
         },
-    };
-    let layer = |r: &mut Random| Layer {
-        q: r.linear(d, d),
-        k: r.linear(d, d),
-        v: r.linear(d, d),
-        o: r.linear(d, d),
-        norm1: r.norm(d),
-        ff1: r.linear(d_ff, d),
-        ff2: r.linear(d, d_ff),
-        norm2: r.norm(d),
     };
     FloatModel {
         name: "synthetic".into(),
@@ -124,11 +141,33 @@ pub fn model(config: &ModelConfig, seed: u64) -> FloatModel {
         labels: (0..classes).map(|i| format!("class {i}")).collect(),
         embedding,
         class_token: config.class_token.then(|| r.vec(d, 0.5)),
-        positions: r.vec(usize::from(config.seq_len) * d, 0.3),
+        positions: match config.has_encoder() {
+            true => r.vec(usize::from(config.seq_len) * d, 0.3),
+            false => Vec::new(),
+        },
         embed_norm: config.embed_norm.then(|| r.norm(d)),
-        layers: (0..config.n_layers).map(|_| layer(r)).collect(),
+        layers: (0..config.n_layers).map(|_| r.layer(d, d_ff)).collect(),
         final_norm: config.final_norm.then(|| r.norm(d)),
         head: r.linear(classes, d),
+        decoder: config.decoder.map(|c| decoder(config, &c, r)),
+    }
+}
+
+fn decoder(config: &ModelConfig, c: &DecoderConfig, r: &mut Random) -> FloatDecoder {
+    let (d, d_ff) = (usize::from(config.d_model), usize::from(config.d_ff));
+    let vocab = c.vocab_size as usize;
+    let layer = |r: &mut Random| DecoderLayer {
+        block: r.layer(d, d_ff),
+        cross: config.has_encoder().then(|| r.cross(d)),
+    };
+    FloatDecoder {
+        tokens: r.vec(vocab * d, 0.5),
+        positions: r.vec(usize::from(c.seq_len) * d, 0.3),
+        embed_norm: c.embed_norm.then(|| r.norm(d)),
+        layers: (0..c.n_layers).map(|_| layer(r)).collect(),
+        final_norm: c.final_norm.then(|| r.norm(d)),
+        output: (!c.tied).then(|| r.vec(vocab * d, 0.3)),
+        output_bias: r.vec(vocab, 0.1),
     }
 }
 

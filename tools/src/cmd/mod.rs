@@ -16,6 +16,7 @@ mod merge;
 mod on_board;
 mod on_probe;
 mod plan;
+mod prepare;
 mod probes;
 mod source;
 mod study;
@@ -51,6 +52,7 @@ enum Command {
     Probes(probes::Probes),
     Demo(demo::Demo),
     Synthesize(synthesize::Synthesize),
+    Prepare(prepare::Prepare),
     Bench(bench::Bench),
     Pretrain(train::Pretrain),
     Finetune(train::Finetune),
@@ -92,6 +94,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Probes(c) => c.run(),
         Command::Demo(c) => c.run(),
         Command::Synthesize(c) => c.run(),
+        Command::Prepare(c) => c.run(),
         Command::Bench(c) => c.run(),
         Command::Pretrain(c) => return finish(c.run()),
         Command::Finetune(c) => return finish(c.run()),

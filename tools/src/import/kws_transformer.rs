@@ -119,6 +119,7 @@ pub(super) fn read(dir: &Path, config: &Config) -> Result<FloatModel, ImportErro
             .collect::<Result<_, _>>()?,
         final_norm: None,
         head: named.linear("head", true, model_config.n_classes.into(), d)?,
+        decoder: None,
     })
 }
 

@@ -5,6 +5,7 @@
 //! file, the tensor, what it found and what it expected when something does not fit.
 
 mod kws_transformer;
+mod tailtune_decoder;
 mod tailtune_encoder;
 mod weights;
 
@@ -215,7 +216,12 @@ pub fn read_model(dir: &Path) -> Result<FloatModel, ImportError> {
     let config = Config::read(dir)?;
     match config.str("model_type")? {
         "kws_transformer" => kws_transformer::read(dir, &config),
-        "tailtune_encoder" => tailtune_encoder::read(dir, &config),
-        _ => Err(config.bad("model_type", "one of: kws_transformer, tailtune_encoder")),
+        "tailtune_encoder" | "tailtune_encoder_decoder" | "tailtune_decoder" => {
+            tailtune_encoder::read(dir, &config)
+        }
+        _ => Err(config.bad(
+            "model_type",
+            "one of: kws_transformer, tailtune_encoder, tailtune_encoder_decoder, tailtune_decoder",
+        )),
     }
 }

@@ -1,5 +1,6 @@
-//! Encoders of tailtune's own: `model_type` `tailtune_encoder`, as `tailtune pretrain` and
-//! `tailtune finetune` write them ([`crate::export`]).
+//! Models of tailtune's own, as `tailtune pretrain` and `tailtune finetune` write them
+//! ([`crate::export`]): `model_type` `tailtune_encoder`; with a decoder `tailtune_encoder_decoder` or
+//! `tailtune_decoder` (see `tailtune_decoder.rs`).
 //!
 //! config.json (lengths in elements, `frontend` only for models of sound):
 //!
@@ -16,7 +17,7 @@
 //! model `{ "kind": "patches", "height": …, "width": …, "channels": …, "patch": … }`. Tensors, all
 //! float32, dense weights `[out, in]`: [`names`].
 
-use super::{Config, ImportError, Weights};
+use super::{Config, ImportError, Weights, tailtune_decoder};
 use crate::audio::FrontEndConfig;
 use crate::float_model::{ActivationFn, Embedding, FloatModel, Layer, Linear, Norm};
 use std::path::Path;
@@ -46,6 +47,22 @@ pub mod names {
         format!("layers.{index}.{part}")
     }
 
+    /// `[vocab_size, d_model]`.
+    pub const TARGET_TOKENS: &str = "decoder.embeddings.tokens.weight";
+    /// `[seq_len, d_model]`.
+    pub const TARGET_POSITIONS: &str = "decoder.embeddings.positions.weight";
+    /// LayerNorm.
+    pub const TARGET_NORM: &str = "decoder.embeddings.norm";
+    /// LayerNorm.
+    pub const DECODER_NORM: &str = "decoder.final_norm";
+    /// `[vocab_size, d_model]` (missing where it is the token table) and `[vocab_size]`.
+    pub const OUTPUT: &str = "output";
+
+    /// Returns the name of a part of a decoder block: what [`layer`] has, `cross.{q,k,v,o}`, `cross_norm`.
+    pub fn decoder_layer(index: usize, part: &str) -> String {
+        format!("decoder.{}", layer(index, part))
+    }
+
     /// Returns the name of a layer's weight.
     pub fn weight(layer: &str) -> String {
         format!("{layer}.weight")
@@ -58,35 +75,49 @@ pub mod names {
 }
 
 /// The weights with the sizes that every layer needs.
-struct Tensors {
-    weights: Weights,
-    d: usize,
+pub(super) struct Tensors {
+    pub(super) weights: Weights,
+    pub(super) d: usize,
     d_ff: usize,
     eps: f32,
 }
 
 impl Tensors {
-    fn linear(&self, name: &str, out: usize, input: usize) -> Result<Linear, ImportError> {
+    pub(super) fn linear(
+        &self,
+        name: &str,
+        out: usize,
+        input: usize,
+    ) -> Result<Linear, ImportError> {
         let (weight, bias) = (names::weight(name), names::bias(name));
         self.weights.linear(&weight, Some(&bias), out, input)
     }
 
-    fn norm(&self, name: &str) -> Result<Norm, ImportError> {
+    pub(super) fn norm(&self, name: &str) -> Result<Norm, ImportError> {
         let (gain, bias) = (names::weight(name), names::bias(name));
         self.weights.norm(&gain, &bias, self.d, self.eps)
     }
 
-    fn layer(&self, index: usize) -> Result<Layer, ImportError> {
-        let square = |part: &str| self.linear(&names::layer(index, part), self.d, self.d);
+    pub(super) fn optional_norm(
+        &self,
+        there: bool,
+        name: &str,
+    ) -> Result<Option<Norm>, ImportError> {
+        there.then(|| self.norm(name)).transpose()
+    }
+
+    /// Returns the block whose parts `name` names.
+    pub(super) fn layer(&self, name: impl Fn(&str) -> String) -> Result<Layer, ImportError> {
+        let square = |part: &str| self.linear(&name(part), self.d, self.d);
         Ok(Layer {
             q: square("attention.q")?,
             k: square("attention.k")?,
             v: square("attention.v")?,
             o: square("attention.o")?,
-            norm1: self.norm(&names::layer(index, "norm1"))?,
-            ff1: self.linear(&names::layer(index, "ff1"), self.d_ff, self.d)?,
-            ff2: self.linear(&names::layer(index, "ff2"), self.d, self.d_ff)?,
-            norm2: self.norm(&names::layer(index, "norm2"))?,
+            norm1: self.norm(&name("norm1"))?,
+            ff1: self.linear(&name("ff1"), self.d_ff, self.d)?,
+            ff2: self.linear(&name("ff2"), self.d, self.d_ff)?,
+            norm2: self.norm(&name("norm2"))?,
         })
     }
 
@@ -124,26 +155,32 @@ pub(super) fn read(dir: &Path, config: &Config) -> Result<FloatModel, ImportErro
         d_ff: c.d_ff.into(),
         eps: config.f32("layer_norm_eps")?,
     };
-    let optional_norm = |there: bool, name: &str| there.then(|| tensors.norm(name)).transpose();
     let class_token = || tensors.weights.f32(names::CLASS_TOKEN, &[d]);
     Ok(FloatModel {
         name: config.str("name")?.to_owned(),
         activation: activation(config)?,
         labels,
-        embedding: tensors.embedding(c.input)?,
+        embedding: match c.has_encoder() {
+            true => tensors.embedding(c.input)?,
+            false => Embedding::none(),
+        },
         class_token: c.class_token.then(class_token).transpose()?,
-        positions: tensors
-            .weights
-            .f32(names::POSITIONS, &[c.seq_len.into(), d])?,
-        embed_norm: optional_norm(c.embed_norm, names::EMBED_NORM)?,
+        positions: match c.has_encoder() {
+            true => tensors
+                .weights
+                .f32(names::POSITIONS, &[c.seq_len.into(), d])?,
+            false => Vec::new(),
+        },
+        embed_norm: tensors.optional_norm(c.embed_norm, names::EMBED_NORM)?,
         layers: (0..c.n_layers.into())
-            .map(|l| tensors.layer(l))
+            .map(|l| tensors.layer(|part| names::layer(l, part)))
             .collect::<Result<_, _>>()?,
-        final_norm: optional_norm(c.final_norm, names::FINAL_NORM)?,
+        final_norm: tensors.optional_norm(c.final_norm, names::FINAL_NORM)?,
         head: match n_classes {
             0 => Linear::empty(d),
             n => tensors.linear(names::HEAD, n, d)?,
         },
+        decoder: tailtune_decoder::read(&tensors, c)?,
         front_end: front_end(config, c)?,
         config: model_config,
     })
@@ -188,7 +225,7 @@ pub(super) fn model_config(dir: &Path, config: &Config) -> Result<ModelConfig, I
         },
         embed_norm: config.bool("embed_norm")?,
         final_norm: config.bool("final_norm")?,
-        decoder: None,
+        decoder: tailtune_decoder::config(config)?,
     };
     let path = dir.join("config.json");
     model_config

@@ -1,11 +1,16 @@
-//! Text: sentences, pieces, and pairs with hidden pieces to pretrain on and to evaluate.
+//! Text: sentences, pieces, and pairs with hidden pieces to pretrain on and to evaluate; sources with
+//! targets for sequence to sequence.
 
+pub mod cmudict;
 mod corpus;
 mod pairs;
+mod parallel;
 pub mod tokenizer;
+pub mod word_level;
 
 pub use corpus::Corpus;
 pub use pairs::{Sequence, Shape, Text};
+pub use parallel::{Entry, Parallel};
 
 use crate::export::ExportError;
 use std::path::PathBuf;
