@@ -1,5 +1,9 @@
 //! The int8 model on the host: the very runtime crate, one encoder a thread.
 
+mod decoder;
+
+pub use decoder::{BEAM_WIDTHS, Search};
+
 use crate::image_file::{self, ImageFileError};
 use crate::image_writer::AlignedBytes;
 use crate::reference::ModelInput;

@@ -6,7 +6,7 @@ use crate::float_model::{
     Norm,
 };
 use crate::quantize::{QuantizeError, Quantized, calibrate::Calibration, quantize};
-use crate::reference::{ModelInput, forward};
+use crate::reference::{ModelInput, decode, forward};
 use tailtune::image::{Activation, DecoderConfig, InputKind, ModelConfig};
 
 /// A small deterministic generator (xorshift64*, Vigna 2016): not for secrets.
@@ -205,6 +205,13 @@ pub fn input(config: &ModelConfig, len: usize, r: &mut Random) -> ModelInput {
     }
 }
 
+/// Returns the start token and random ones after it, as many as a decoder takes.
+pub fn output(c: &DecoderConfig, r: &mut Random) -> Vec<u32> {
+    let rest = (1..c.seq_len).map(|_| r.below(c.vocab_size));
+    let rest: Vec<u32> = rest.collect();
+    [vec![c.start], rest].concat()
+}
+
 /// Quantizes `model` by what it does on `n` random inputs.
 ///
 /// # Errors
@@ -217,7 +224,15 @@ pub fn quantized(model: &FloatModel, n: usize, seed: u64) -> Result<Quantized, Q
     for _ in 0..n {
         let len = 1 + r.below(max) as usize;
         let input = input(&model.config, len, r);
-        forward(model, input.float(), &mut calibration);
+        match &model.config.decoder {
+            None => {
+                forward(model, input.float(), &mut calibration);
+            }
+            Some(c) => {
+                let encoded = model.config.has_encoder().then(|| input.float());
+                decode(model, encoded, &output(c, r), &mut calibration);
+            }
+        }
     }
     quantize(model, &calibration)
 }

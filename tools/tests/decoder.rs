@@ -1,10 +1,10 @@
 //! The integer decoder against itself: tokens one by one, in blocks and in parallel sequences give the same
-//! bits; a beam finds what trying everything finds. Weights are random integers: whether they mean
-//! anything does not matter here (what they mean is held to the float model elsewhere).
+//! bits; a beam finds what trying everything finds. There, weights are random integers: whether they mean
+//! anything does not matter. And against the float model, quantized.
 
 use std::ops::ControlFlow;
 use tailtune::image::{
-    Activation, DecoderConfig, Image, InputKind, Layout, ModelConfig, NormOrder, Pooling,
+    Activation, DecoderConfig, Image, InputKind, Layout, ModelConfig, NO_LAYER, NormOrder, Pooling,
     QuantRule, TensorKind,
 };
 use tailtune::model::{
@@ -12,7 +12,9 @@ use tailtune::model::{
 };
 use tailtune::quant::Scaling;
 use tailtune_tools::image_writer::{AlignedBytes, ImageWriter, TensorData};
-use tailtune_tools::synthetic::Random;
+use tailtune_tools::int8::{Int8Model, Search};
+use tailtune_tools::reference::{ModelInput, decode};
+use tailtune_tools::synthetic::{self, Random};
 
 fn config(heads: u16, d_model: u16, post: bool, relu: bool, encoder: bool) -> ModelConfig {
     let decoder = DecoderConfig {
@@ -386,4 +388,66 @@ fn a_decoder_only_image_has_no_encoder_and_the_reverse() {
     };
     assert_eq!(decoder.encode(input).err(), Some(InputError::Kind));
     assert!(decoder.step(1).is_ok());
+}
+
+/// The float model's configurations, with room for everything that calibration must see.
+fn real_configs() -> Vec<ModelConfig> {
+    configs()
+        .into_iter()
+        .map(|c| ModelConfig {
+            d_model: 2 * c.d_model,
+            d_ff: 40,
+            ..c
+        })
+        .collect()
+}
+
+#[test]
+fn the_int8_decoder_is_near_the_float_model_and_searches_as_it_steps() {
+    for (seed, config) in (1..).zip(real_configs()) {
+        let float = synthetic::model(&config, seed);
+        let quantized = synthetic::quantized(&float, 40, seed).expect("calibrated");
+        let model = Int8Model::new(quantized.writer.finish().expect("complete")).expect("parsed");
+        assert_eq!(model.config(), config);
+        let r = &mut Random::new(seed + 50);
+        let (mut error, mut power) = (0.0, 0.0);
+        let mut inputs = Vec::new();
+        for _ in 0..12 {
+            let input = synthetic::input(&config, 1 + r.below(9) as usize, r);
+            let encoded = config.has_encoder().then_some(&input);
+            let tokens = synthetic::output(&config.decoder.expect("a decoder"), r);
+            let want = decode(&float, encoded.map(ModelInput::float), &tokens, &mut ()).logits;
+            let got = model.teacher_forced(encoded, &tokens).expect("fits");
+            let image = model.image();
+            let scale = image
+                .tensor(TensorKind::OutputEpilogue, NO_LAYER)
+                .map_or(0.0, |t| t.scale());
+            assert_eq!(got.concat().len(), want.len());
+            for (got, want) in got.concat().into_iter().zip(want) {
+                error += f64::from(f32::from(got) * scale - want).powi(2);
+                power += f64::from(want).powi(2);
+            }
+            inputs.push(input);
+        }
+        let db = 10.0 * (power / error).log10();
+        assert!(db > 20.0, "{db:.1} dB, {config:?}");
+        if !config.has_encoder() {
+            continue;
+        }
+        // What greedy search writes are the largest logits over what it wrote.
+        let written = model
+            .generate(&inputs, Search::Greedy, &|| ())
+            .expect("fits");
+        for (input, written) in inputs.iter().zip(written) {
+            let tokens = [vec![0], written.clone()].concat();
+            let tokens = &tokens[..tokens.len().min(11)];
+            let logits = model.teacher_forced(Some(input), tokens).expect("fits");
+            let best = logits
+                .iter()
+                .map(|row| tailtune::model::decoder::argmax(row));
+            let best: Vec<u32> = best.collect();
+            assert_eq!(best[..written.len()], written);
+            assert!(written.len() >= 10 || best.last() == Some(&6));
+        }
+    }
 }

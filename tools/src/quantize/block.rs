@@ -1,121 +1,216 @@
-//! One encoder block in integers.
+//! One block of an encoder or a decoder in integers.
 
 use super::linear::{Output, quantize_linear, quantize_norm};
 use super::smooth::{self, Smoothed};
-use super::{Context, QuantizeError, ResidualScales, SiteReport, fixed, range::Quantization};
-use crate::float_model::{Layer, Linear, Norm};
+use super::stream::BlockScales;
+use super::{Context, QuantizeError, SiteReport, fixed, range::Quantization};
+use crate::float_model::{CrossAttention, DecoderLayer, Layer, Linear, Norm};
 use crate::image_writer::TensorData;
 use crate::reference::Site;
 use tailtune::image::{Activation, NormOrder, TensorKind};
 
-/// Quantizes block `index`.
+/// Quantizes block `index`: self-attention and feed-forward.
 pub(crate) fn quantize(
     c: &mut Context<'_>,
     index: usize,
     layer: &Layer,
-    scales: &ResidualScales,
+    scales: &BlockScales,
 ) -> Result<(), QuantizeError> {
-    attention(c, index, layer, scales)?;
+    self_attention(c, index, layer, scales.attention, scales.feed_forward)?;
     feed_forward(c, index, layer, scales)
 }
 
-fn attention(
+/// Quantizes block `index` of a decoder; `memory` is what cross-attention's keys and values are made of.
+pub(crate) fn quantize_decoder(
     c: &mut Context<'_>,
     index: usize,
+    layer: &DecoderLayer,
+    memory: Option<&Quantization>,
+    scales: &BlockScales,
+) -> Result<(), QuantizeError> {
+    self_attention(c, index, &layer.block, scales.attention, scales.cross)?;
+    if let (Some(cross), Some(memory)) = (&layer.cross, memory) {
+        cross_attention(c, index, cross, memory, scales)?;
+    }
+    feed_forward(c, index, &layer.block, scales)
+}
+
+/// One attention sub-layer: its layers, where its values were seen, and which tensors they become.
+struct Part<'l> {
+    layers: [&'l Linear; 4],
+    norm: &'l Norm,
+    /// Input, queries, keys, values, context.
+    sites: [Site; 5],
+    /// The input's requantize, the norm; weight and epilogue of query, key, value and output; softmax,
+    /// context.
+    kinds: [TensorKind; 12],
+    /// Scales of the stream that it adds to, and of the one after its post-norm.
+    stream: f64,
+    next: f64,
+}
+
+fn self_attention(
+    c: &mut Context<'_>,
+    l: usize,
     layer: &Layer,
-    scales: &ResidualScales,
+    stream: f64,
+    next: f64,
 ) -> Result<(), QuantizeError> {
     use TensorKind::*;
-    let at = index as u16;
-    let stream = scales.attention[index];
-    let readers = [&layer.q, &layer.k, &layer.v];
-    let input = sub_layer_input(c, Site::AttnInput(index), at, "attention.input", &readers)?;
-    norm_or_requantize(c, at, &input, stream, &layer.norm1, AttnInput, Norm1)?;
+    let part = Part {
+        layers: [&layer.q, &layer.k, &layer.v, &layer.o],
+        norm: &layer.norm1,
+        sites: [
+            Site::AttnInput(l),
+            Site::Query(l),
+            Site::Key(l),
+            Site::Value(l),
+            Site::Context(l),
+        ],
+        kinds: [
+            AttnInput,
+            Norm1,
+            Query,
+            QueryEpilogue,
+            Key,
+            KeyEpilogue,
+            Value,
+            ValueEpilogue,
+            Out,
+            OutEpilogue,
+            Softmax,
+            TensorKind::Context,
+        ],
+        stream,
+        next,
+    };
+    attention(c, l as u16, &part, None)
+}
 
-    let query = c.choose(Site::Query(index), at, "attention.query", true, &|x| x)?;
-    let key = c.choose(Site::Key(index), at, "attention.key", true, &|x| x)?;
-    let value = c.choose(Site::Value(index), at, "attention.value", true, &|x| x)?;
-    put_linear(
-        c,
-        at,
-        &layer.q,
-        &input,
-        &(&query).into(),
-        Query,
-        QueryEpilogue,
-    )?;
-    put_linear(c, at, &layer.k, &input, &(&key).into(), Key, KeyEpilogue)?;
-    put_linear(
-        c,
-        at,
-        &layer.v,
-        &input,
-        &(&value).into(),
-        Value,
-        ValueEpilogue,
-    )?;
+fn cross_attention(
+    c: &mut Context<'_>,
+    l: usize,
+    layer: &CrossAttention,
+    memory: &Quantization,
+    scales: &BlockScales,
+) -> Result<(), QuantizeError> {
+    use TensorKind::*;
+    let part = Part {
+        layers: [&layer.q, &layer.k, &layer.v, &layer.o],
+        norm: &layer.norm,
+        sites: [
+            Site::CrossInput(l),
+            Site::CrossQuery(l),
+            Site::CrossKey(l),
+            Site::CrossValue(l),
+            Site::CrossContext(l),
+        ],
+        kinds: [
+            CrossInput,
+            CrossNorm,
+            CrossQuery,
+            CrossQueryEpilogue,
+            CrossKey,
+            CrossKeyEpilogue,
+            CrossValue,
+            CrossValueEpilogue,
+            CrossOut,
+            CrossOutEpilogue,
+            CrossSoftmax,
+            CrossContext,
+        ],
+        stream: scales.cross,
+        next: scales.feed_forward,
+    };
+    attention(c, l as u16, &part, Some(memory))
+}
+
+/// Quantizes an attention sub-layer; keys and values are made of `memory` where there is one, else of what
+/// the queries are made of.
+fn attention(
+    c: &mut Context<'_>,
+    at: u16,
+    part: &Part<'_>,
+    memory: Option<&Quantization>,
+) -> Result<(), QuantizeError> {
+    let [q, k, v, o] = part.layers;
+    let [at_input, at_query, at_key, at_value, at_context] = part.sites;
+    let [
+        input_kind,
+        norm_kind,
+        q_kind,
+        q_end,
+        k_kind,
+        k_end,
+        v_kind,
+        v_end,
+        o_kind,
+        o_end,
+        softmax_kind,
+        context_kind,
+    ] = part.kinds;
+    let fixed_point = |kind: TensorKind| QuantizeError::FixedPoint {
+        what: kind.name(),
+        layer: at,
+    };
+    let readers: &[&Linear] = if memory.is_some() { &[q] } else { &[q, k, v] };
+    let input = sub_layer_input(c, at_input, at, input_kind.name(), readers)?;
+    norm_or_requantize(c, at, &input, part.stream, part.norm, input_kind, norm_kind)?;
+
+    let query = c.choose(at_query, at, q_kind.name(), true, &|x| x)?;
+    let key = c.choose(at_key, at, k_kind.name(), true, &|x| x)?;
+    let value = c.choose(at_value, at, v_kind.name(), true, &|x| x)?;
+    let memory = memory.map(|&memory| plain(memory));
+    let source = memory.as_ref().unwrap_or(&input);
+    put_linear(c, at, q, &input, &(&query).into(), q_kind, q_end)?;
+    put_linear(c, at, k, source, &(&key).into(), k_kind, k_end)?;
+    put_linear(c, at, v, source, &(&value).into(), v_kind, v_end)?;
 
     let head_dim = c.model.config.head_dim() as f64;
     let exponent =
         query.scale * key.scale / libm::sqrt(head_dim) * std::f64::consts::LOG2_E * 256.0;
     let difference = 2.0 * head_dim * 128.0 * 128.0;
     let (mantissa, scaling) =
-        fixed::mantissas(&[exponent], difference).ok_or(QuantizeError::FixedPoint {
-            what: "attention.softmax",
-            layer: at,
-        })?;
-    c.writer.put(
-        Softmax,
-        at,
-        TensorData::new(&mantissa).scaling(scaling).output(1.0, 0),
-    );
+        fixed::mantissas(&[exponent], difference).ok_or(fixed_point(softmax_kind))?;
+    let data = TensorData::new(&mantissa).scaling(scaling).output(1.0, 0);
+    c.writer.put(softmax_kind, at, data);
 
-    let context = c.choose(Site::Context(index), at, "attention.context", true, &|x| x)?;
+    let context = c.choose(at_context, at, context_kind.name(), true, &|x| x)?;
     let (mantissa, shift) =
-        context_factor(value.scale / context.scale).ok_or(QuantizeError::FixedPoint {
-            what: "attention.context",
-            layer: at,
-        })?;
-    c.writer.put(
-        TensorKind::Context,
-        at,
-        TensorData::new(&[mantissa])
-            .shift(shift)
-            .output(context.scale, 0),
-    );
+        context_factor(value.scale / context.scale).ok_or(fixed_point(context_kind))?;
+    let data = TensorData::new(&[mantissa]);
+    let data = data.shift(shift).output(context.scale, 0);
+    c.writer.put(context_kind, at, data);
     let output = Output {
-        scale: stream,
+        scale: part.stream,
         zero_point: 0,
     };
-    let plain = Smoothed {
-        input: context,
+    put_linear(c, at, o, &plain(context), &output, o_kind, o_end)?;
+    if c.model.config.norm == NormOrder::Post {
+        put_norm(c, at, part.norm, part.stream, part.next, norm_kind)?;
+    }
+    Ok(())
+}
+
+/// An input that is not smoothed.
+fn plain(input: Quantization) -> Smoothed {
+    Smoothed {
+        input,
         factors: None,
         alpha: None,
         clipped: 0.0,
-    };
-    put_linear(c, at, &layer.o, &plain, &output, Out, OutEpilogue)?;
-    if c.model.config.norm == NormOrder::Post {
-        put_norm(
-            c,
-            at,
-            &layer.norm1,
-            stream,
-            scales.feed_forward[index],
-            Norm1,
-        )?;
     }
-    Ok(())
 }
 
 fn feed_forward(
     c: &mut Context<'_>,
     index: usize,
     layer: &Layer,
-    scales: &ResidualScales,
+    scales: &BlockScales,
 ) -> Result<(), QuantizeError> {
     use TensorKind::*;
     let at = index as u16;
-    let stream = scales.feed_forward[index];
+    let stream = scales.feed_forward;
     let input = sub_layer_input(
         c,
         Site::FfInput(index),
@@ -147,7 +242,7 @@ fn feed_forward(
             Ff1,
             Ff1Epilogue,
         )?;
-        put_ff2(c, at, index, layer, hidden, scales)?;
+        put_ff2(c, at, layer, hidden, scales)?;
     } else {
         let activation = c.model.activation;
         let through = move |x| activation.apply(x);
@@ -164,7 +259,7 @@ fn feed_forward(
         let table: Vec<i8> = table.collect();
         let data = TensorData::new(&table).output(hidden.scale, hidden.zero_point);
         c.writer.put(ActivationTable, at, data);
-        put_ff2(c, at, index, layer, hidden, scales)?;
+        put_ff2(c, at, layer, hidden, scales)?;
     }
     Ok(())
 }
@@ -172,38 +267,26 @@ fn feed_forward(
 fn put_ff2(
     c: &mut Context<'_>,
     at: u16,
-    index: usize,
     layer: &Layer,
     hidden: Quantization,
-    scales: &ResidualScales,
+    scales: &BlockScales,
 ) -> Result<(), QuantizeError> {
-    let stream = scales.feed_forward[index];
+    let stream = scales.feed_forward;
     let output = Output {
         scale: stream,
         zero_point: 0,
-    };
-    let hidden = Smoothed {
-        input: hidden,
-        factors: None,
-        alpha: None,
-        clipped: 0.0,
     };
     put_linear(
         c,
         at,
         &layer.ff2,
-        &hidden,
+        &plain(hidden),
         &output,
         TensorKind::Ff2,
         TensorKind::Ff2Epilogue,
     )?;
     if c.model.config.norm == NormOrder::Post {
-        let next = scales
-            .attention
-            .get(index + 1)
-            .copied()
-            .unwrap_or(scales.last);
-        put_norm(c, at, &layer.norm2, stream, next, TensorKind::Norm2)?;
+        put_norm(c, at, &layer.norm2, stream, scales.out, TensorKind::Norm2)?;
     }
     Ok(())
 }

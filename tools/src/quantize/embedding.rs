@@ -35,7 +35,8 @@ pub(crate) fn quantize(c: &mut Context<'_>, embedded: f64) -> Result<(), Quantiz
     Ok(())
 }
 
-fn put_i16(c: &mut Context<'_>, kind: TensorKind, values: &[f32], scale: f64) {
+/// Writes int16 rows of the stream's scale.
+pub(super) fn put_i16(c: &mut Context<'_>, kind: TensorKind, values: &[f32], scale: f64) {
     let q = values
         .iter()
         .map(|&x| (f64::from(x) / scale).round().clamp(-32768.0, 32767.0) as i16);
@@ -125,32 +126,52 @@ fn frames(c: &mut Context<'_>, projection: &Linear, sum: f64) -> Result<(), Quan
     Ok(())
 }
 
-/// Each token's row has its own scale.
 fn tokens(
     c: &mut Context<'_>,
     table: &[f32],
     segments: &[f32],
     sum: f64,
 ) -> Result<(), QuantizeError> {
+    put_table(
+        c,
+        table,
+        sum,
+        TensorKind::TokenTable,
+        TensorKind::TokenScale,
+    )?;
+    if !segments.is_empty() {
+        put_i16(c, TensorKind::Segments, segments, sum);
+    }
+    Ok(())
+}
+
+/// Writes a table of tokens into a stream of scale `sum`; each row has its own scale, that of a linear
+/// layer's channel.
+pub(super) fn put_table(
+    c: &mut Context<'_>,
+    table: &[f32],
+    sum: f64,
+    table_kind: TensorKind,
+    scale_kind: TensorKind,
+) -> Result<(), QuantizeError> {
     let d = usize::from(c.model.config.d_model);
     let (mut values, mut factors) = (Vec::with_capacity(table.len()), Vec::new());
     for row in table.chunks_exact(d) {
         let row: Vec<f64> = row.iter().map(|&x| x.into()).collect();
-        let scale = row.iter().fold(1e-9f64, |m, x| m.max(x.abs())) / 127.0;
-        values.extend(row.iter().map(|x| (x / scale).round() as i8));
+        let scale = row_scale(&row);
+        values.extend(
+            row.iter()
+                .map(|x| (x / scale).round().clamp(-127.0, 127.0) as i8),
+        );
         factors.push(scale / sum);
     }
     let (mantissas, scaling) =
         fixed::mantissas(&factors, 128.0).ok_or(QuantizeError::FixedPoint {
-            what: "token_embedding",
+            what: table_kind.name(),
             layer: NO_LAYER,
         })?;
-    c.writer
-        .put(TensorKind::TokenTable, NO_LAYER, TensorData::new(&values));
+    c.writer.put(table_kind, NO_LAYER, TensorData::new(&values));
     let data = TensorData::new(&mantissas).scaling(scaling).output(sum, 0);
-    c.writer.put(TensorKind::TokenScale, NO_LAYER, data);
-    if !segments.is_empty() {
-        put_i16(c, TensorKind::Segments, segments, sum);
-    }
+    c.writer.put(scale_kind, NO_LAYER, data);
     Ok(())
 }

@@ -5,7 +5,9 @@
 //! range       int8 ranges: min-max, percentile or least squares, by measured error
 //! smooth      per-channel factors between a LayerNorm and the linear layers that read it
 //! linear      weights per output channel, biases with the input's zero point folded in
-//! block       one encoder block
+//! block       one block of an encoder or a decoder
+//! stream      the int16 scales of the residual stream
+//! decoder     a decoder's embedding and output projection
 //! fake        the float forward on an image's grids
 //! dequantize  the float block that an image's integers stand for
 //! fixed       real factors → mantissas and shifts
@@ -17,6 +19,7 @@
 
 mod block;
 pub mod calibrate;
+mod decoder;
 pub mod dequantize;
 mod embedding;
 pub mod fake;
@@ -24,14 +27,16 @@ pub mod fixed;
 mod linear;
 pub mod range;
 mod smooth;
+mod stream;
 
-use crate::float_model::FloatModel;
+use crate::float_model::{FloatModel, Norm};
 use crate::image_writer::{ImageWriter, TensorData};
 use crate::reference::Site;
 use calibrate::{Calibration, SiteStatistics};
 use linear::{Output, quantize_linear};
 use range::{Quantization, RangeMethod};
-use tailtune::image::{NO_LAYER, NormOrder, TensorKind};
+use stream::Stream;
+use tailtune::image::{NO_LAYER, TensorKind};
 
 /// Why a model could not be quantized.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +65,7 @@ pub enum QuantizeError {
 /// How one tensor was quantized.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct SiteReport {
-    /// Encoder block, none for tensors of no block.
+    /// Block, none for tensors of no block.
     pub layer: Option<u16>,
     /// What it is.
     pub name: String,
@@ -154,91 +159,33 @@ pub fn quantize(model: &FloatModel, calibration: &Calibration) -> Result<Quantiz
         writer,
         report: Vec::new(),
     };
-    let scales = residual_scales(&context)?;
-    embedding::quantize(&mut context, scales.embedded)?;
-    for (index, layer) in model.layers.iter().enumerate() {
-        block::quantize(&mut context, index, layer, &scales)?;
+    if model.config.has_encoder() {
+        let scales = stream::of_encoder(&context)?;
+        embedding::quantize(&mut context, scales.embedded)?;
+        for (index, layer) in model.layers.iter().enumerate() {
+            block::quantize(&mut context, index, layer, &scales.blocks[index])?;
+        }
+        pool_and_head(&mut context, &scales)?;
     }
-    pool_and_head(&mut context, &scales)?;
+    if let Some(decoder) = &model.decoder {
+        decoder::quantize(&mut context, decoder)?;
+    }
     Ok(Quantized {
         writer: context.writer,
         report: context.report,
     })
 }
 
-/// The int16 scales of the residual stream.
-pub(crate) struct ResidualScales {
-    /// After the embedding.
-    pub embedded: f64,
-    /// Where each block's input and its attention sum live.
-    pub attention: Vec<f64>,
-    /// Where each block's feed-forward input and sum live.
-    pub feed_forward: Vec<f64>,
-    /// After the last block (and the final norm, if any).
-    pub last: f64,
-}
-
-/// Post-norm: each LayerNorm sets a new scale. Pre-norm: nothing rescales the stream, so one serves.
-fn residual_scales(c: &Context<'_>) -> Result<ResidualScales, QuantizeError> {
-    let n = c.model.layers.len();
-    let block_in = |l: usize| {
-        if l == 0 {
-            Site::Embedded
-        } else {
-            Site::BlockOut(l - 1)
-        }
-    };
-    if c.model.config.norm == NormOrder::Pre {
-        let mut sites = vec![Site::Embedded];
-        for l in 0..n {
-            sites.extend([Site::AttnResidual(l), Site::FfResidual(l)]);
-        }
-        let scale = c.residual_scale(&sites)?;
-        return Ok(ResidualScales {
-            embedded: scale,
-            attention: vec![scale; n],
-            feed_forward: vec![scale; n],
-            last: if c.model.final_norm.is_some() {
-                c.residual_scale(&[Site::Pooled])?
-            } else {
-                scale
-            },
-        });
-    }
-    let attention = (0..n).map(|l| c.residual_scale(&[block_in(l), Site::AttnResidual(l)]));
-    let attention: Vec<f64> = attention.collect::<Result<_, _>>()?;
-    let feed_forward = (0..n).map(|l| c.residual_scale(&[Site::FfInput(l), Site::FfResidual(l)]));
-    Ok(ResidualScales {
-        embedded: attention[0],
-        feed_forward: feed_forward.collect::<Result<_, _>>()?,
-        last: c.residual_scale(&[Site::BlockOut(n - 1)])?,
-        attention,
-    })
-}
-
-fn pool_and_head(c: &mut Context<'_>, scales: &ResidualScales) -> Result<(), QuantizeError> {
+fn pool_and_head(c: &mut Context<'_>, scales: &Stream) -> Result<(), QuantizeError> {
     let model = c.model;
-    let stream = scales.attention.last().copied().unwrap_or(scales.last);
-    if let Some(norm) = &model.final_norm {
-        let data = linear::quantize_norm(norm, stream, scales.last, None, 0).ok_or(
-            QuantizeError::FixedPoint {
-                what: "final_norm",
-                layer: NO_LAYER,
-            },
-        )?;
-        c.writer.put(TensorKind::FinalNorm, NO_LAYER, data);
-    }
-    let pooled = c.choose(Site::Pooled, NO_LAYER, "pooled", false, &|x| x)?;
-    let factors = vec![scales.last / pooled.scale; model.config.d_model.into()];
-    let (mantissas, scaling) =
-        fixed::mantissas(&factors, 32768.0).ok_or(QuantizeError::FixedPoint {
-            what: "pooled",
-            layer: NO_LAYER,
-        })?;
-    let data = TensorData::new(&mantissas)
-        .scaling(scaling)
-        .output(pooled.scale, pooled.zero_point);
-    c.writer.put(TensorKind::Pooled, NO_LAYER, data);
+    final_norm(c, model.final_norm.as_ref(), scales, TensorKind::FinalNorm)?;
+    // A decoder reads every row by the factors by which a head reads the pooled one.
+    let site = match &model.decoder {
+        Some(_) => Site::Memory,
+        None => Site::Pooled,
+    };
+    let pooled = c.choose(site, NO_LAYER, "pooled", false, &|x| x)?;
+    last_row(c, &pooled, scales.last, TensorKind::Pooled)?;
     if model.config.n_classes > 0 {
         let logits = c.residual_scale(&[Site::Logits])?;
         let output = Output {
@@ -254,6 +201,46 @@ fn pool_and_head(c: &mut Context<'_>, scales: &ResidualScales) -> Result<(), Qua
         c.writer.put(TensorKind::Head, NO_LAYER, weight);
         c.writer.put(TensorKind::HeadEpilogue, NO_LAYER, epilogue);
     }
+    Ok(())
+}
+
+/// Writes the norm after the last block, if there is one.
+fn final_norm(
+    c: &mut Context<'_>,
+    norm: Option<&Norm>,
+    scales: &Stream,
+    kind: TensorKind,
+) -> Result<(), QuantizeError> {
+    let Some(norm) = norm else {
+        return Ok(());
+    };
+    let stream = scales.blocks.last().map_or(scales.last, |b| b.out);
+    let data = linear::quantize_norm(norm, stream, scales.last, None, 0);
+    let data = data.ok_or(QuantizeError::FixedPoint {
+        what: kind.name(),
+        layer: NO_LAYER,
+    })?;
+    c.writer.put(kind, NO_LAYER, data);
+    Ok(())
+}
+
+/// Writes the requantize of the last int16 row, of scale `stream`.
+fn last_row(
+    c: &mut Context<'_>,
+    q: &Quantization,
+    stream: f64,
+    kind: TensorKind,
+) -> Result<(), QuantizeError> {
+    let factors = vec![stream / q.scale; c.model.config.d_model.into()];
+    let (mantissas, scaling) =
+        fixed::mantissas(&factors, 32768.0).ok_or(QuantizeError::FixedPoint {
+            what: kind.name(),
+            layer: NO_LAYER,
+        })?;
+    let data = TensorData::new(&mantissas)
+        .scaling(scaling)
+        .output(q.scale, q.zero_point);
+    c.writer.put(kind, NO_LAYER, data);
     Ok(())
 }
 

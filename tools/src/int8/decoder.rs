@@ -1,0 +1,158 @@
+//! The int8 decoder on the host: the very runtime crate, one decoder a thread.
+
+use super::{Int8Error, Int8Input, Int8Model};
+use crate::reference::ModelInput;
+use rayon::prelude::*;
+use std::ops::ControlFlow;
+use tailtune::image::Image;
+use tailtune::model::{Beam, BeamOptions, Decoder, InputError, decoder_arena_bytes};
+use zerocopy::IntoBytes;
+
+/// The longest output that the host searches: the format's longest sequence.
+const LONGEST: usize = tailtune::image::MAX_SEQ_LEN as usize;
+
+/// How an output is searched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Search {
+    /// The likeliest token, again and again.
+    Greedy,
+    /// Several sequences at once.
+    Beam {
+        /// One of [`BEAM_WIDTHS`].
+        width: usize,
+        /// See [`BeamOptions`].
+        length_penalty: f32,
+    },
+}
+
+/// The widths of beam that the host has: a beam's width is a constant of the program.
+pub const BEAM_WIDTHS: [usize; 6] = [2, 3, 4, 5, 8, 10];
+
+impl Search {
+    /// Returns the sequences that it keeps.
+    pub const fn lanes(self) -> usize {
+        match self {
+            Self::Greedy => 1,
+            Self::Beam { width, .. } => width,
+        }
+    }
+}
+
+/// A decoder's arena and itself: what a thread works with.
+struct Worker<'a> {
+    image: &'a Image<'a>,
+    arena: Vec<u64>,
+    lanes: usize,
+}
+
+impl<'a> Worker<'a> {
+    fn new(image: &'a Image<'a>, lanes: usize) -> Self {
+        let needed = decoder_arena_bytes(image.config(), lanes);
+        Self {
+            image,
+            arena: vec![0; needed.div_ceil(8)],
+            lanes,
+        }
+    }
+
+    /// Returns a decoder that has read `input`; none for a model without an encoder.
+    fn decoder(
+        &mut self,
+        index: usize,
+        input: Option<&Int8Input>,
+    ) -> Result<Decoder<'_>, Int8Error> {
+        let arena = self.arena.as_mut_bytes();
+        let mut decoder =
+            Decoder::new(self.image, arena, self.lanes).map_err(Int8Error::Encoder)?;
+        if let Some(input) = input {
+            let encoded = decoder.encode(super::AsInput::as_input(input));
+            encoded.map_err(|source| Int8Error::Input { index, source })?;
+        }
+        Ok(decoder)
+    }
+}
+
+impl Int8Model {
+    /// Writes an output for every input, on all cores, start and end token left out; `done` is called
+    /// after each.
+    ///
+    /// # Errors
+    /// [`Int8Error`]; a model without a decoder.
+    pub fn generate(
+        &self,
+        inputs: &[ModelInput],
+        search: Search,
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Vec<u32>>, Int8Error> {
+        let image = self.image();
+        let inputs = self.prepare(inputs)?;
+        let start = || Worker::new(&image, search.lanes());
+        let one = |worker: &mut Worker<'_>, (index, input): (usize, &Int8Input)| {
+            let mut decoder = worker.decoder(index, Some(input))?;
+            let output = searched(&mut decoder, search);
+            done();
+            output.map_err(|source| Int8Error::Input { index, source })
+        };
+        inputs.par_iter().enumerate().map_init(start, one).collect()
+    }
+
+    /// Returns the int16 logits after every token of `tokens`, the start token first; `input` is none for a
+    /// model without an encoder.
+    ///
+    /// # Errors
+    /// [`Int8Error`].
+    pub fn teacher_forced(
+        &self,
+        input: Option<&ModelInput>,
+        tokens: &[u32],
+    ) -> Result<Vec<Vec<i16>>, Int8Error> {
+        let image = self.image();
+        let input = match input {
+            Some(input) => self.prepare(std::slice::from_ref(input))?.pop(),
+            None => None,
+        };
+        let mut worker = Worker::new(&image, 1);
+        let mut decoder = worker.decoder(0, input.as_ref())?;
+        let mut all = Vec::new();
+        let fed = decoder.extend_with(tokens, |_, logits| all.push(logits.to_vec()));
+        fed.map_err(|source| Int8Error::Input { index: 0, source })?;
+        Ok(all)
+    }
+}
+
+fn searched(decoder: &mut Decoder<'_>, search: Search) -> Result<Vec<u32>, InputError> {
+    let (width, length_penalty) = match search {
+        Search::Greedy => {
+            let mut output = vec![0; decoder.config().seq_len.into()];
+            let end = decoder.greedy(&mut output, |_| ControlFlow::Continue(()))?;
+            output.truncate(end.len());
+            return Ok(output);
+        }
+        Search::Beam {
+            width,
+            length_penalty,
+        } => (width, length_penalty),
+    };
+    let options = BeamOptions { length_penalty };
+    match width {
+        2 => beam::<2>(decoder, &options),
+        3 => beam::<3>(decoder, &options),
+        4 => beam::<4>(decoder, &options),
+        5 => beam::<5>(decoder, &options),
+        8 => beam::<8>(decoder, &options),
+        10 => beam::<10>(decoder, &options),
+        found => {
+            let lanes = decoder.lanes();
+            Err(InputError::Lane { found, lanes })
+        }
+    }
+}
+
+fn beam<const W: usize>(
+    decoder: &mut Decoder<'_>,
+    options: &BeamOptions,
+) -> Result<Vec<u32>, InputError> {
+    let mut beam = Box::new(Beam::<W, LONGEST>::new());
+    beam.search(decoder, options)?;
+    Ok(beam.best().to_vec())
+}
