@@ -3,8 +3,10 @@
 
 pub mod cmudict;
 mod corpus;
+pub mod documents;
 mod pairs;
 mod parallel;
+pub mod snips;
 pub mod tokenizer;
 pub mod word_level;
 
