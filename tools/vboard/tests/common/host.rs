@@ -12,6 +12,7 @@ use tailtune::image::Image;
 use tailtune::model::{Arena, Encoder, Head, Input};
 use vboard::flash::scatter;
 
+use crate::common::fresh;
 use crate::device::{Firmware, root};
 
 /// Builds `tailtune` and returns its path.
@@ -52,14 +53,6 @@ pub fn tailtune(args: &[&str]) -> String {
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "tailtune {args:?}: {said}");
     String::from_utf8(out.stdout).expect("text")
-}
-
-/// A directory of a test's own, empty.
-pub fn fresh(name: &str) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).expect("a directory");
-    dir
 }
 
 /// So many recordings of each of three words, one of which no model knows.
