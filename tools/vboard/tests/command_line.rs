@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use common::{attach, flash, fresh, selector};
 use device::{Firmware, Outcome, logits, outcome};
-use host::{Job, Model, tailtune};
+use host::{Job, Model, tailtune, try_tailtune};
 use process::Server;
 use tailtune::store::export;
 
@@ -44,7 +44,9 @@ impl Bench {
         }
     }
 
-    /// `tailtune` with this board and this probe.
+    /// `tailtune` with this board and this probe. probe-rs gives a page fractions of a second, by the host's
+    /// clock, and a host that is busy may not let the chip run in time: the same command again repairs it, as
+    /// the error says.
     fn tailtune(&self, args: &[&str]) -> String {
         let probe = selector(self.server.port);
         let on = [
@@ -53,7 +55,11 @@ impl Bench {
             "--probe",
             &probe,
         ];
-        tailtune(&[args, &on].concat())
+        let args = [args, &on].concat();
+        match try_tailtune(&args) {
+            Err(said) if said.contains("A timeout occurred") => tailtune(&args),
+            done => done.unwrap_or_else(|said| panic!("tailtune {args:?}: {said}")),
+        }
     }
 
     /// Flashes a job as `probe-rs download` does, and resets.

@@ -46,13 +46,19 @@ fn program() -> &'static Path {
 
 /// Runs `tailtune` and returns what it printed.
 pub fn tailtune(args: &[&str]) -> String {
+    try_tailtune(args).unwrap_or_else(|said| panic!("tailtune {args:?}: {said}"))
+}
+
+/// Runs `tailtune` and returns what it printed, or what it said when it failed.
+pub fn try_tailtune(args: &[&str]) -> Result<String, String> {
     let out = Command::new(program())
         .args(args)
         .output()
         .expect("tailtune");
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "tailtune {args:?}: {said}");
-    String::from_utf8(out.stdout).expect("text")
+    if !out.status.success() {
+        return Err(String::from_utf8_lossy(&out.stderr).into_owned());
+    }
+    Ok(String::from_utf8(out.stdout).expect("text"))
 }
 
 /// So many recordings of each of three words, one of which no model knows.
