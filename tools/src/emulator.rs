@@ -247,9 +247,22 @@ impl Emulator {
     /// # Errors
     /// [`EmulatorError`].
     pub fn check(&self, dir: &Path) -> Result<Vec<String>, EmulatorError> {
+        self.lines_on("check", dir, 0)
+    }
+
+    /// Runs the board's program that faults: 0 by an instruction that is none, 1 by a stack that is used up.
+    ///
+    /// # Errors
+    /// [`EmulatorError::Firmware`] with what the fault handler said: a fault ends the emulator.
+    pub fn fault(&self, dir: &Path, how: u8) -> Result<Vec<String>, EmulatorError> {
+        self.lines_on("fault", dir, how)
+    }
+
+    /// Runs another program with this byte in place of a model.
+    fn lines_on(&self, program: &str, dir: &Path, byte: u8) -> Result<Vec<String>, EmulatorError> {
         let path = dir.join("model.bin");
-        std::fs::write(&path, [0; 16]).map_err(|source| EmulatorError::Io { path, source })?;
-        self.lines("check", dir, &[])
+        std::fs::write(&path, [byte; 16]).map_err(|source| EmulatorError::Io { path, source })?;
+        self.lines(program, dir, &[])
     }
 
     /// Runs one of the board's other programs; returns what it prints.

@@ -1,5 +1,5 @@
-//! `tailtune flash` and `tailtune tail` through the unmodified probe-rs into an emulated nRF52840, whose own
-//! flash controller does what probe-rs's flash algorithm asks for.
+//! `tailtune flash` and `tailtune tail` through the unmodified probe-rs into an emulated nRF52840, STM32F411
+//! and nRF51822, whose own flash controllers do what probe-rs's flash algorithms ask for.
 //!
 //! Needs the chip server of tools/vboard, which is a program of its own and takes minutes to build:
 //!
@@ -13,6 +13,7 @@ mod common;
 
 use common::{TinyModel, json, run, write_tones};
 use std::io::BufRead;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tailtune::store::Record;
@@ -20,26 +21,59 @@ use tailtune::store::export::parse;
 use tailtune::store::record::checksum;
 use tailtune::tune::tail::emit_head;
 use tailtune::tune::{ClassName, FromScratch, HeadBuffers, LinearHead, Math, MethodId};
+use tailtune_tools::board::{self, Board, Region};
 use tailtune_tools::int8::Int8Model;
 
-/// Where the model goes, and both slots.
-const MODEL: usize = 0x24000;
-const SLOTS: [usize; 2] = [0xe2000, 0xf1000];
-/// Main flash, and where UICR.APPROTECT lies behind it in the server's file.
-const FLASH: usize = 0x10_0000;
-const APPROTECT: usize = FLASH + 0x208;
+/// Where UICR.APPROTECT of an nRF52840 lies in the server's file: behind main flash.
+const APPROTECT: usize = 0x10_0208;
+
+/// A board, its chip, and how many classes a tail may have that takes most of a slot.
+struct Kind {
+    board: Board,
+    chip: &'static str,
+    classes: usize,
+}
+
+fn kinds() -> [Kind; 3] {
+    let kind = |name, chip, classes| Kind {
+        board: board::find(name).unwrap(),
+        chip,
+        classes,
+    };
+    [
+        kind("nrf52840-dk", "nrf52840", 200),
+        kind("stm32f411-nucleo", "stm32f411", 150),
+        kind("microbit-v1", "nrf51822", 35),
+    ]
+}
+
+impl Kind {
+    /// Where a region lies in the server's file.
+    fn span(&self, region: &Region) -> Range<usize> {
+        let range = region.range();
+        let start = (range.start - self.board.flash[0].address) as usize;
+        start..start + range.len()
+    }
+
+    /// Where the image lies in it.
+    fn model(&self, image: &[u8]) -> Range<usize> {
+        let start = self.span(&self.board.regions.model).start;
+        start..start + image.len()
+    }
+}
 
 struct Served {
     child: Child,
     probe: String,
+    board: String,
 }
 
 impl Served {
-    fn start(dir: &Path, chip: &str, more: &[&str]) -> Self {
+    fn start(dir: &Path, kind: &Kind, more: &[&str]) -> Self {
         let program = std::env::var_os("VBOARD").map(PathBuf::from);
         let program = program.expect("VBOARD names the program of tools/vboard");
         let mut child = Command::new(program)
-            .args(["--chip", chip, "--flash", "chip.bin", "--port", "0"])
+            .args(["--chip", kind.chip, "--flash", "chip.bin", "--port", "0"])
             .args(more)
             .current_dir(dir)
             .stdout(Stdio::piped())
@@ -52,11 +86,15 @@ impl Served {
         assert!(read.expect("its port") > 0, "vboard ended at once");
         let port = line.trim();
         let probe = format!("1d50:6018:127.0.0.1:{port}");
-        Self { child, probe }
+        Self {
+            child,
+            probe,
+            board: kind.board.name.clone(),
+        }
     }
 
     fn args<'a>(&'a self, args: &[&'a str]) -> Vec<&'a str> {
-        let on = ["--board", "nrf52840-dk", "--probe", &self.probe];
+        let on = ["--board", &self.board, "--probe", &self.probe];
         [args, &on].concat()
     }
 }
@@ -73,13 +111,14 @@ fn chip(dir: &Path) -> Vec<u8> {
     std::fs::read(dir.join("chip.bin")).unwrap()
 }
 
-fn workplace() -> (tempfile::TempDir, Vec<u8>) {
+/// A folder with a model's image for this board.
+fn workplace(kind: &Kind) -> (tempfile::TempDir, Vec<u8>) {
     let work = tempfile::tempdir().unwrap();
     let dir = work.path();
     TinyModel::new().write(&dir.join("model"));
     write_tones(&dir.join("clips"), &[("low tone", 200.0)], 4);
     let args = ["convert", "model", "--calibrate", "clips", "-o", "tiny.hex"];
-    json(dir, &[&args[..], &["--board", "nrf52840-dk"]].concat());
+    json(dir, &[&args[..], &["--board", &kind.board.name]].concat());
     let image = Int8Model::read(&dir.join("tiny.hex")).unwrap();
     let bytes = image.bytes().to_vec();
     (work, bytes)
@@ -118,131 +157,184 @@ fn export(image: &[u8], classes: usize) -> Vec<u8> {
 #[test]
 #[ignore = "needs the chip server: VBOARD=PATH, see the top of the file"]
 fn an_image_and_tails_go_in_and_come_out() {
-    let (work, image) = workplace();
+    for kind in kinds() {
+        in_and_out(&kind);
+    }
+}
+
+fn in_and_out(kind: &Kind) {
+    let name = &kind.board.name;
+    let (work, image) = workplace(kind);
     let dir = work.path();
-    let served = Served::start(dir, "nrf52840", &[]);
+    let served = Served::start(dir, kind, &[]);
     let said = json(dir, &served.args(&["flash", "tiny.hex"]));
-    assert_eq!(said["verified"], true);
+    assert_eq!(said["verified"], true, "{name}");
     let flashed = chip(dir);
-    assert_eq!(flashed[MODEL..MODEL + image.len()], image);
-    assert!(flashed[..MODEL].iter().all(|b| *b == 0xff));
-    let end = (MODEL + image.len()).next_multiple_of(4096);
-    assert!(flashed[end..].iter().all(|b| *b == 0xff));
+    let model = kind.model(&image);
+    assert_eq!(flashed[model.clone()], image, "{name}");
+    assert!(flashed[..model.start].iter().all(|b| *b == 0xff), "{name}");
+    let end = model.end.next_multiple_of(4096);
+    assert!(flashed[end..].iter().all(|b| *b == 0xff), "{name}");
 
     // Tails of one sector and of several, in turns.
-    for (n, classes) in [3, 200, 5].into_iter().enumerate() {
+    for (n, classes) in [3, kind.classes, 5].into_iter().enumerate() {
         let bytes = export(&image, classes);
         std::fs::write(dir.join("in.tail"), &bytes).unwrap();
         let said = json(dir, &served.args(&["tail", "write", "in.tail"]));
         assert_eq!(
             (said["slot"].as_u64(), said["sequence"].as_u64()),
-            (Some(n as u64 % 2), Some(n as u64))
+            (Some(n as u64 % 2), Some(n as u64)),
+            "{name}"
         );
         let said = json(dir, &served.args(&["tail", "read", "-o", "out.tail"]));
-        assert_eq!(said["recovery"], "newest");
-        let out = std::fs::read(dir.join("out.tail")).unwrap();
-        assert_eq!(parse(&out).unwrap().payload, parse(&bytes).unwrap().payload);
+        assert_eq!(said["recovery"], "newest", "{name}");
+        assert_eq!(read_out(dir), payload(&bytes), "{name}");
     }
     // The image is not touched by tails, nor tails by the image.
     let before = chip(dir);
-    assert_eq!(before[MODEL..MODEL + image.len()], image);
+    assert_eq!(before[model], image, "{name}");
     json(dir, &served.args(&["flash", "tiny.hex"]));
-    assert!(chip(dir) == before);
+    assert!(chip(dir) == before, "{name}");
     json(dir, &served.args(&["tail", "erase"]));
     let (_, err) = run(dir, &served.args(&["tail", "read", "-o", "no.tail"]), 1);
-    assert!(err.contains("nothing was saved"), "{err}");
-    assert!(!dir.join("no.tail").exists());
+    assert!(err.contains("nothing was saved"), "{name}: {err}");
+    assert!(!dir.join("no.tail").exists(), "{name}");
+}
+
+fn payload(export: &[u8]) -> Vec<u8> {
+    parse(export).unwrap().payload.to_vec()
+}
+
+fn read_out(dir: &Path) -> Vec<u8> {
+    payload(&std::fs::read(dir.join("out.tail")).unwrap())
 }
 
 #[test]
 #[ignore = "needs the chip server: VBOARD=PATH, see the top of the file"]
 fn a_cut_anywhere_is_an_error_and_the_same_call_repairs_it() {
-    let (work, image) = workplace();
-    let dir = work.path();
-    for cut in [0, 1, 3, 40, 1500] {
-        let _ = std::fs::remove_file(dir.join("chip.bin"));
-        {
-            let cut = cut.to_string();
-            let served = Served::start(dir, "nrf52840", &["--cut-after", &cut, "--torn", "7"]);
-            let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
-            assert!(err.contains("run the same command again"), "{err}");
+    for kind in kinds() {
+        let (work, image) = workplace(&kind);
+        let dir = work.path();
+        for cut in [0, 1, 3, 40, 1500] {
+            let _ = std::fs::remove_file(dir.join("chip.bin"));
+            {
+                let cut = cut.to_string();
+                let served = Served::start(dir, &kind, &["--cut-after", &cut, "--torn", "7"]);
+                let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
+                assert!(
+                    err.contains("run the same command again"),
+                    "{}: {err}",
+                    kind.chip
+                );
+            }
+            assert!(
+                chip(dir)[kind.model(&image)] != image,
+                "{}: {cut}",
+                kind.chip
+            );
+            let served = Served::start(dir, &kind, &[]);
+            json(dir, &served.args(&["flash", "tiny.hex"]));
+            drop(served);
+            assert_eq!(chip(dir)[kind.model(&image)], image, "{}: {cut}", kind.chip);
         }
-        let served = Served::start(dir, "nrf52840", &[]);
-        json(dir, &served.args(&["flash", "tiny.hex"]));
-        drop(served);
-        assert_eq!(chip(dir)[MODEL..MODEL + image.len()], image, "{cut}");
     }
 }
 
 #[test]
 #[ignore = "needs the chip server: VBOARD=PATH, see the top of the file"]
 fn a_cut_while_a_tail_is_written_loses_none() {
-    let (work, image) = workplace();
-    let dir = work.path();
-    let (old, new) = (export(&image, 3), export(&image, 200));
-    std::fs::write(dir.join("old.tail"), &old).unwrap();
-    std::fs::write(dir.join("new.tail"), &new).unwrap();
-    {
-        let served = Served::start(dir, "nrf52840", &[]);
-        json(dir, &served.args(&["flash", "tiny.hex"]));
-        json(dir, &served.args(&["tail", "write", "old.tail"]));
-    }
-    let before = chip(dir);
-    for cut in [0, 1, 2, 3, 5, 900, 2500] {
-        std::fs::write(dir.join("chip.bin"), &before).unwrap();
+    for kind in kinds() {
+        let (work, image) = workplace(&kind);
+        let dir = work.path();
+        let (old, new) = (export(&image, 3), export(&image, kind.classes));
+        std::fs::write(dir.join("old.tail"), &old).unwrap();
+        std::fs::write(dir.join("new.tail"), &new).unwrap();
         {
-            let cut = cut.to_string();
-            let served = Served::start(dir, "nrf52840", &["--cut-after", &cut, "--torn", "3"]);
-            let (_, err) = run(dir, &served.args(&["tail", "write", "new.tail"]), 1);
-            assert!(err.contains("run the same command again"), "{err}");
+            let served = Served::start(dir, &kind, &[]);
+            json(dir, &served.args(&["flash", "tiny.hex"]));
+            json(dir, &served.args(&["tail", "write", "old.tail"]));
         }
-        let served = Served::start(dir, "nrf52840", &[]);
-        json(dir, &served.args(&["tail", "read", "-o", "out.tail"]));
-        let out = std::fs::read(dir.join("out.tail")).unwrap();
-        assert_eq!(
-            parse(&out).unwrap().payload,
-            parse(&old).unwrap().payload,
-            "{cut}"
-        );
-        json(dir, &served.args(&["tail", "write", "new.tail"]));
-        json(dir, &served.args(&["tail", "read", "-o", "out.tail"]));
-        let out = std::fs::read(dir.join("out.tail")).unwrap();
-        assert_eq!(
-            parse(&out).unwrap().payload,
-            parse(&new).unwrap().payload,
-            "{cut}"
-        );
+        let before = chip(dir);
+        // Of all words the last but a few.
+        let late = new.len() as u32 / 4 - 40;
+        for cut in [0, 1, 2, 3, 5, late / 2, late] {
+            let at = format!("{}: {cut}", kind.chip);
+            std::fs::write(dir.join("chip.bin"), &before).unwrap();
+            {
+                let cut = cut.to_string();
+                let served = Served::start(dir, &kind, &["--cut-after", &cut, "--torn", "3"]);
+                let (_, err) = run(dir, &served.args(&["tail", "write", "new.tail"]), 1);
+                assert!(err.contains("run the same command again"), "{at}: {err}");
+            }
+            let served = Served::start(dir, &kind, &[]);
+            json(dir, &served.args(&["tail", "read", "-o", "out.tail"]));
+            assert_eq!(read_out(dir), payload(&old), "{at}");
+            json(dir, &served.args(&["tail", "write", "new.tail"]));
+            json(dir, &served.args(&["tail", "read", "-o", "out.tail"]));
+            assert_eq!(read_out(dir), payload(&new), "{at}");
+        }
     }
 }
 
 #[test]
 #[ignore = "needs the chip server: VBOARD=PATH, see the top of the file"]
-fn other_chips_protected_ones_and_broken_flash_are_named() {
-    let (work, image) = workplace();
-    let dir = work.path();
-    for other in ["stm32f411", "nrf51822"] {
-        let _ = std::fs::remove_file(dir.join("chip.bin"));
-        let served = Served::start(dir, other, &[]);
+fn another_chip_than_the_boards_is_named_and_left_alone() {
+    let kinds = kinds();
+    for (i, kind) in kinds.iter().enumerate() {
+        let other = &kinds[(i + 1) % kinds.len()];
+        let (work, _) = workplace(kind);
+        let dir = work.path();
+        let mut served = Served::start(dir, other, &[]);
+        served.board = kind.board.name.clone();
         let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
-        assert!(
-            err.contains("board nrf52840-dk has nRF52840_xxAA"),
-            "{other}: {err}"
-        );
+        let expected = format!("board {} has {}", kind.board.name, kind.board.chip);
+        assert!(err.contains(&expected), "{}: {err}", other.chip);
         drop(served);
-        assert!(chip(dir).iter().all(|b| *b == 0xff), "{other}");
+        assert!(chip(dir).iter().all(|b| *b == 0xff), "{}", other.chip);
     }
-    let _ = std::fs::remove_file(dir.join("chip.bin"));
-    {
-        let served = Served::start(dir, "nrf52840", &["--stuck", "0x24100"]);
-        let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
-        assert!(err.contains("was read back at 0x241"), "{err}");
-        assert!(err.contains("worn out"), "{err}");
+}
+
+#[test]
+#[ignore = "needs the chip server: VBOARD=PATH, see the top of the file"]
+fn broken_flash_is_named() {
+    for kind in kinds() {
+        let (work, image) = workplace(&kind);
+        let dir = work.path();
+        let stuck = format!("{:#x}", kind.board.regions.model.address + 0x100);
+        {
+            let served = Served::start(dir, &kind, &["--stuck", &stuck]);
+            let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
+            // One of the word's bytes.
+            let place = format!("was read back at {}", &stuck[..stuck.len() - 1]);
+            assert!(err.contains(&place), "{}: {err}", kind.chip);
+            assert!(err.contains("worn out"), "{}: {err}", kind.chip);
+        }
+        std::fs::remove_file(dir.join("chip.bin")).unwrap();
+        {
+            let served = Served::start(dir, &kind, &["--no-write-enable"]);
+            let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
+            assert!(!err.is_empty(), "{}", kind.chip);
+            println!("{}: {err}", kind.chip);
+        }
+        let after = chip(dir);
+        assert!(after[kind.model(&image)].iter().all(|b| *b == 0xff));
     }
+}
+
+#[test]
+#[ignore = "needs the chip server: VBOARD=PATH, see the top of the file"]
+fn a_protected_chip_opens_when_asked_to_erase_all() {
+    let [kind, ..] = kinds();
+    let (work, image) = workplace(&kind);
+    let dir = work.path();
+    drop(Served::start(dir, &kind, &[]));
+    let slots = kind.board.regions.tails.each_ref();
+    let slots = slots.map(|slot| kind.span(slot).start);
     let mut protected = chip(dir);
     protected[APPROTECT] = 0;
-    protected[SLOTS[0]] = 0x55;
+    protected[slots[0]] = 0x55;
     std::fs::write(dir.join("chip.bin"), &protected).unwrap();
-    let served = Served::start(dir, "nrf52840", &[]);
+    let served = Served::start(dir, &kind, &[]);
     let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
     assert!(
         err.contains("is protected") && err.contains("--chip-erase --erase-tails"),
@@ -252,6 +344,6 @@ fn other_chips_protected_ones_and_broken_flash_are_named() {
     let args = ["flash", "tiny.hex", "--chip-erase", "--erase-tails"];
     json(dir, &served.args(&args));
     let after = chip(dir);
-    assert_eq!(after[MODEL..MODEL + image.len()], image);
-    assert!(SLOTS.iter().all(|slot| after[*slot] == 0xff));
+    assert_eq!(after[kind.model(&image)], image);
+    assert!(slots.iter().all(|slot| after[*slot] == 0xff));
 }

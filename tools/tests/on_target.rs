@@ -131,6 +131,35 @@ fn kernels_are_the_portable_ones() {
 
 #[test]
 #[ignore = "needs the boards' targets and qemu-system-arm"]
+fn a_fault_ends_the_run_at_once_and_says_what_it_was() {
+    let boards = board::all().unwrap();
+    // The micro:bit runs the kernels' test alone.
+    let emulated = |b: &&board::Board| b.is_emulated() && b.name != "qemu-microbit";
+    let mut runs = 0;
+    for board in boards.iter().filter(emulated) {
+        let dir = tempfile::tempdir().unwrap();
+        let emulator = Emulator::build(board).unwrap();
+        let bottom = board.ram[0].address;
+        let ends = [
+            "fault: at 0x".to_owned(),
+            format!("fault: the stack is used up, its 65536 bytes end at {bottom:#010x}"),
+        ];
+        for (how, end) in (0..).zip(ends) {
+            let begun = std::time::Instant::now();
+            let error = emulator.fault(dir.path(), how).unwrap_err();
+            assert!(begun.elapsed().as_secs() < 20, "{}", board.name);
+            let EmulatorError::Firmware { console, .. } = &error else {
+                panic!("{}: {error}", board.name);
+            };
+            assert!(console.starts_with(&end), "{}: {console}", board.name);
+            runs += 1;
+        }
+    }
+    assert!(runs >= 12, "{runs}");
+}
+
+#[test]
+#[ignore = "needs the boards' targets and qemu-system-arm"]
 fn logits_are_the_hosts() {
     let pre = ModelConfig {
         norm: NormOrder::Pre,

@@ -2,13 +2,13 @@
 //! probe-rs, started through its HAL, its clock, its LED and its log at work.
 
 mod common;
-#[path = "common/dk.rs"]
-mod dk;
+#[path = "common/device.rs"]
+mod device;
 #[allow(dead_code)]
 #[path = "../../src/toolchain.rs"]
 mod toolchain;
 use common::{machine, serve_chip};
-use dk::{Dk, Firmware, board};
+use device::{Device, Firmware};
 use probe_rs::flashing::DownloadOptions;
 use vboard::board::AccessKind;
 use vboard::chip::Pin;
@@ -19,7 +19,7 @@ use vboard::{flash::Faults, rtt};
 
 #[test]
 fn the_nrf52840_dk_firmware_boots_logs_and_blinks() {
-    let segments = &Firmware::own().segments;
+    let segments = &Firmware::nrf52840_dk().segments;
     let served = serve_chip("nrf52840", Options::default(), None);
     let mut session = served.attach("nRF52840_xxAA");
     let mut loader = session.target().flash_loader();
@@ -80,29 +80,31 @@ fn the_nrf52840_dk_firmware_boots_logs_and_blinks() {
 
 #[test]
 fn a_stack_that_begins_8_bytes_past_the_ram_faults_at_boot() {
-    let ram = &board().ram[0];
-    let end = ram.address + ram.bytes;
-    // The linker script's `_stack_start` is the first word of the vectors. Moved to the end of the RAM
-    // that board.toml gives, the last bytes there hold the stack, and the firmware runs.
-    let dk = |stack: u32| {
-        let mut dk = Dk::new(Firmware::own());
-        dk.put(0, &stack.to_le_bytes());
-        dk.power_on(false);
-        dk
-    };
-    let log = dk(end).run_until("failed: Image(Magic");
-    assert_eq!(log.len(), 1, "{log:?}");
+    for firmware in Firmware::all() {
+        let ram = &firmware.board.ram[0];
+        let (name, end) = (&firmware.board.name, ram.address + ram.bytes);
+        // The linker script's `_stack_start` is the first word of the vectors. Moved to the end of the RAM
+        // that board.toml gives, the last bytes there hold the stack, and the firmware runs.
+        let start = |stack: u32| {
+            let mut device = Device::new(firmware);
+            device.put(firmware.segments[0].0, &stack.to_le_bytes());
+            device.power_on(false);
+            device
+        };
+        let log = start(end).run_until("failed: Image(Magic");
+        assert_eq!(log.len(), 1, "{name}: {log:?}");
 
-    // And as if the part had 8 bytes more.
-    let mut m = dk(end + 8).m;
-    m.run(1_000_000);
-    let faults = m.take_faults();
-    assert_eq!(faults.len(), 1, "{faults:x?}");
-    let Fault::Bus(access) = faults[0].fault else {
-        panic!("{faults:x?}");
-    };
-    assert_eq!(access.kind, AccessKind::Write);
-    assert!((end..end + 8).contains(&access.addr), "{:#x}", access.addr);
-    let led = m.board().chip.pin(0, 13).expect("the LED");
-    assert!(!led.output, "it never came to main");
+        // And as if the part had 8 bytes more.
+        let mut device = start(end + 8);
+        device.m.run(1_000_000);
+        let faults = device.m.take_faults();
+        assert_eq!(faults.len(), 1, "{name}: {faults:x?}");
+        let Fault::Bus(access) = faults[0].fault else {
+            panic!("{name}: {faults:x?}");
+        };
+        assert_eq!(access.kind, AccessKind::Write, "{name}");
+        let past = end..end + 8;
+        assert!(past.contains(&access.addr), "{name}: {:#x}", access.addr);
+        assert!(!device.led().output, "{name}: it never came to main");
+    }
 }

@@ -3,23 +3,14 @@
 
 mod common;
 
-use common::{TARGETS, Target, faulty, firmware, machine, serve_chip};
-use probe_rs::flashing::{DownloadOptions, FlashError};
+use common::{TARGETS, Target, faulty, firmware, flash, machine, serve_chip};
+use probe_rs::Permissions;
+use probe_rs::flashing::FlashError;
 use probe_rs::probe::WireProtocol;
-use probe_rs::{Permissions, Session};
 use vboard::board::{Access, AccessKind};
 use vboard::exception::Fault;
 use vboard::flash::{Cut, Faults};
 use vboard::machine::{Machine, Options, Stop};
-
-/// Flashes bytes with verification.
-fn flash(session: &mut Session, at: u32, bytes: &[u8]) -> Result<(), FlashError> {
-    let mut loader = session.target().flash_loader();
-    loader.add_data(u64::from(at), bytes).expect("it fits");
-    let mut options = DownloadOptions::new();
-    options.verify = true;
-    loader.commit(session, options)
-}
 
 fn payload(len: u32) -> Vec<u8> {
     (0..len).map(|i| (i * 31 + i / 256) as u8 & 0xfe).collect()

@@ -6,15 +6,15 @@
 //! the same.
 
 mod common;
-#[path = "common/dk.rs"]
-mod dk;
+#[path = "common/device.rs"]
+mod device;
 #[path = "common/host.rs"]
 mod host;
 #[allow(dead_code)]
 #[path = "../../src/toolchain.rs"]
 mod toolchain;
 
-use dk::{Dk, Firmware, board, outcome, tails};
+use device::{Device, Firmware, outcome};
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
 };
@@ -93,7 +93,7 @@ struct Found {
 
 /// One save, taken apart.
 struct Recorded {
-    dk: Dk,
+    dk: Device,
     /// What the slots held before it.
     start: Vec<u8>,
     ops: Vec<Op>,
@@ -104,8 +104,8 @@ struct Recorded {
 
 /// Lets a board learn three times and records the third save. `short` is the job of later boots.
 fn record(model: &Model, jobs: &[Job; 3]) -> Recorded {
-    let mut dk = Dk::new(Firmware::own());
-    dk.put(board().regions.model.address, &model.image);
+    let mut dk = Device::new(Firmware::nrf52840_dk());
+    dk.put_model(&model.image);
     let mut start = Vec::new();
     for (i, job) in jobs.iter().enumerate() {
         dk.put_job(&job.bytes);
@@ -116,7 +116,7 @@ fn record(model: &Model, jobs: &[Job; 3]) -> Recorded {
         let done = outcome(&dk.run_until("resetting"));
         assert_eq!((done.slot, done.sequence as usize), (i % 2, i));
     }
-    let range = tails();
+    let range = Firmware::nrf52840_dk().tails();
     let mut ops = dk.m.board_mut().flash.take_ops();
     ops.retain(|op| op.array() == Array::Internal && range.contains(&op.range().0));
     let record = Record::parse(&dk.tails()[..HEADER_BYTES]).expect("the new record");
@@ -142,7 +142,7 @@ impl Recorded {
         mut pick: impl FnMut(usize) -> bool,
         mut check: impl FnMut(usize, Option<u64>, Vec<u8>),
     ) {
-        let range = tails();
+        let range = Firmware::nrf52840_dk().tails();
         let bank = Bank {
             array: Array::Internal,
             base: range.start,
@@ -181,9 +181,14 @@ impl Recorded {
 
     /// What the runtime's store finds in these slots; and that it can be saved to again.
     fn store_finds(&self, bytes: &[u8], at: &str) -> Found {
-        let start = tails().start;
+        let start = Firmware::nrf52840_dk().tails().start;
         let mut bytes = bytes.to_vec();
-        let slots = board().regions.tails.each_ref().map(|r| r.range());
+        let slots = Firmware::nrf52840_dk()
+            .board
+            .regions
+            .tails
+            .each_ref()
+            .map(|r| r.range());
         let flash = Slots {
             start,
             bytes: &mut bytes,
@@ -221,7 +226,7 @@ impl Recorded {
 
     /// What the firmware finds in these slots when it boots, and that it works with it.
     fn firmware_finds(&mut self, bytes: &[u8], expected: Found, at: &str) {
-        self.dk.put(tails().start, bytes);
+        self.dk.put(Firmware::nrf52840_dk().tails().start, bytes);
         self.dk.power_on(false);
         let log = self.dk.run_until("done");
         let found = outcome(&log);
@@ -286,7 +291,7 @@ fn cut_power(mut r: Recorded, seeds: &[u64], picked: &[usize], boots: usize) {
 
 #[test]
 fn a_head_survives_every_power_cut_of_its_save() {
-    let model = Model::shipped("cuts-head");
+    let model = Model::shipped("cuts-head", Firmware::nrf52840_dk());
     let jobs = [1, 2, 3].map(|seed| model.job("softmax", 2, seed));
     let r = record(&model, &jobs);
     let seeds = [1, 2];

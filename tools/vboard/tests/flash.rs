@@ -4,9 +4,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{TARGETS, firmware, serve_chip, wait_for};
+use common::{TARGETS, firmware, flash, serve_chip, wait_for};
 use probe_rs::MemoryInterface;
-use probe_rs::flashing::DownloadOptions;
 use vboard::machine::Options;
 
 #[test]
@@ -18,15 +17,7 @@ fn flashed_firmware_boots_on_every_chip() {
         image.extend((0..30_000u32).map(|i| (i * 7) as u8));
         let served = serve_chip(t.chip, Options::default(), None);
         let mut session = served.attach(t.probe_rs);
-        let mut loader = session.target().flash_loader();
-        loader
-            .add_data(u64::from(t.flash), &image)
-            .expect("it fits");
-        let mut options = DownloadOptions::new();
-        options.verify = true;
-        loader
-            .commit(&mut session, options)
-            .expect("flashed and verified");
+        flash(&mut session, t.flash, &image).expect("flashed and verified");
 
         let mut core = session.core(0).expect("the core");
         let info = core

@@ -2,79 +2,15 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+#[path = "common/process.rs"]
+mod process;
 
-use common::{TARGETS, Target, firmware, machine};
-use probe_rs::flashing::DownloadOptions;
-use probe_rs::probe::list::Lister;
-use probe_rs::probe::{DebugProbeSelector, WireProtocol};
-use probe_rs::{Permissions, Session};
+use std::process::Stdio;
+
+use common::{TARGETS, attach, firmware, flash, fresh, machine};
+use process::{Server, vboard};
 use vboard::machine::Options;
 use vboard::oplog;
-
-fn vboard(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vboard"));
-    command.args(args);
-    command
-}
-
-/// A directory of a test's own, empty.
-fn fresh(name: &str) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).expect("a directory");
-    dir
-}
-
-/// A served chip that ends with the test.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start(args: &[&str]) -> Self {
-        let mut child = vboard(args)
-            .args(["--port", "0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("its output"))
-            .read_line(&mut line)
-            .expect("its first line");
-        let port = line.trim().parse().expect("a port");
-        Self { child, port }
-    }
-
-    fn attach(&self, t: &Target) -> Session {
-        let selector: DebugProbeSelector = format!("1d50:6018:127.0.0.1:{}", self.port)
-            .parse()
-            .expect("a selector");
-        let mut probe = Lister::new().open(selector).expect("the probe answers");
-        probe.select_protocol(WireProtocol::Swd).expect("SWD");
-        probe
-            .attach(t.probe_rs, Permissions::default())
-            .expect("the chip answers")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn flash(session: &mut Session, t: &Target, bytes: &[u8]) -> bool {
-    let mut loader = session.target().flash_loader();
-    loader.add_data(u64::from(t.flash), bytes).expect("it fits");
-    let mut options = DownloadOptions::new();
-    options.verify = true;
-    loader.commit(session, options).is_ok()
-}
 
 #[test]
 fn flash_outlives_the_process_and_the_log_tells_it_all() {
@@ -105,7 +41,9 @@ fn flash_outlives_the_process_and_the_log_tells_it_all() {
         assert_eq!(boot(&image), Some(1), "{}: an erased chip", t.chip);
 
         let server = Server::start(&["--chip", t.chip, "--flash", &image, "--log", &log]);
-        assert!(flash(&mut server.attach(t), t, &bytes), "{}", t.chip);
+        let mut session = attach(server.port, t.probe_rs);
+        flash(&mut session, t.flash, &bytes).unwrap_or_else(|e| panic!("{}: {e:?}", t.chip));
+        drop(session);
         // No farewell: the process is killed.
         drop(server);
         assert_eq!(boot(&image), Some(0), "{}", t.chip);
@@ -135,7 +73,9 @@ fn flash_outlives_the_process_and_the_log_tells_it_all() {
                 args.extend(["--torn", seed]);
             }
             let mut server = Server::start(&args);
-            assert!(!flash(&mut server.attach(t), t, &bytes), "{}", t.chip);
+            let mut session = attach(server.port, t.probe_rs);
+            assert!(flash(&mut session, t.flash, &bytes).is_err(), "{}", t.chip);
+            drop(session);
             let status = server.child.wait().expect("it ends with its client");
             assert_eq!(status.code(), Some(3), "{}: the power is gone", t.chip);
             let held = std::fs::read(&image).expect("the flash file");

@@ -5,6 +5,7 @@ use crate::outcome::Outcome;
 use crate::{Platform, PlatformError};
 use defmt::info;
 use embedded_hal::digital::{InputPin, PinState, StatefulOutputPin};
+use zerocopy::FromBytes;
 
 /// One LED and one button, each with the level that means "yes".
 #[derive(Debug)]
@@ -76,6 +77,10 @@ impl<L: StatefulOutputPin, B: InputPin> Platform for FlashJob<'_, L, B> {
                 o.slot.get(),
                 o.sequence.get()
             );
+        } else if self.kind == Some(Kind::Infer)
+            && let Ok(logits) = <[i16]>::ref_from_bytes(bytes)
+        {
+            info!("logits {}", logits);
         }
         Ok(())
     }

@@ -8,9 +8,12 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
+use tailtune::image::Image;
+use tailtune::model::{Arena, Encoder, Head, Input};
 use vboard::flash::scatter;
 
-use crate::dk::root;
+use crate::common::fresh;
+use crate::device::{Firmware, root};
 
 /// Builds `tailtune` and returns its path.
 fn program() -> &'static Path {
@@ -43,21 +46,19 @@ fn program() -> &'static Path {
 
 /// Runs `tailtune` and returns what it printed.
 pub fn tailtune(args: &[&str]) -> String {
+    try_tailtune(args).unwrap_or_else(|said| panic!("tailtune {args:?}: {said}"))
+}
+
+/// Runs `tailtune` and returns what it printed, or what it said when it failed.
+pub fn try_tailtune(args: &[&str]) -> Result<String, String> {
     let out = Command::new(program())
         .args(args)
         .output()
         .expect("tailtune");
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "tailtune {args:?}: {said}");
-    String::from_utf8(out.stdout).expect("text")
-}
-
-/// A directory of a test's own, empty.
-pub fn fresh(name: &str) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).expect("a directory");
-    dir
+    if !out.status.success() {
+        return Err(String::from_utf8_lossy(&out.stderr).into_owned());
+    }
+    Ok(String::from_utf8(out.stdout).expect("text"))
 }
 
 /// So many recordings of each of three words, one of which no model knows.
@@ -81,11 +82,12 @@ fn clips(dir: &Path, each: usize) -> PathBuf {
     data
 }
 
-/// A model as an image for the board.
+/// A model as an image for a board.
 pub struct Model {
+    board: &'static str,
     dir: PathBuf,
     data: PathBuf,
-    path: PathBuf,
+    pub path: PathBuf,
     pub image: Vec<u8>,
 }
 
@@ -102,21 +104,59 @@ pub struct Job {
     pub steps: u32,
 }
 
+impl Job {
+    /// The same samples, of which only the logits are asked: kind 0 of a job.
+    pub fn infer(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        bytes[6..8].fill(0);
+        bytes
+    }
+
+    /// The host's logits of the test samples, each twice as the device gives them: whole and in steps.
+    pub fn logits(&self, image: &[u8]) -> Vec<Vec<i16>> {
+        let word = |at: usize| {
+            let bytes = self.bytes[at..at + 4].try_into().expect("four bytes");
+            u32::from_le_bytes(bytes) as usize
+        };
+        let (train, test, sample, names) = (word(8), word(12), word(16), word(20));
+        // As in flash, it begins at a multiple of 16.
+        let mut bytes = vec![0; image.len() + 15];
+        let at = bytes.as_ptr().align_offset(16);
+        let bytes = &mut bytes[at..at + image.len()];
+        bytes.copy_from_slice(image);
+        let image = Image::parse(bytes).expect("the image");
+        let mut arena = Arena::<{ 64 * 1024 }>::new();
+        let mut encoder = Encoder::new(&image, arena.as_mut_slice()).expect("room");
+        let head = Head::new(&image).expect("a head");
+        let first = self.bytes.len() - test * (2 + sample);
+        assert_eq!(first, 88 + names + train * (2 + sample));
+        let samples = self.bytes[first..].chunks_exact(2 + sample);
+        let one = samples.flat_map(|sample| {
+            let frames: Vec<i8> = sample[2..].iter().map(|b| b.cast_signed()).collect();
+            let features = encoder.forward(Input::Frames(&frames)).expect("frames");
+            let mut logits = vec![0; head.n_classes()];
+            head.logits(&features, &mut logits);
+            [logits.clone(), logits]
+        });
+        one.collect()
+    }
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path of text")
 }
 
 impl Model {
     /// Converts the model in a directory, for jobs of `each` clips of a word.
-    fn new(name: &str, model: &Path, each: usize) -> Self {
-        let dir = fresh(name);
+    fn new(name: &str, model: &Path, firmware: &'static Firmware, each: usize) -> Self {
+        let (dir, board) = (fresh(name), firmware.board.name.as_str());
         let (data, path) = (clips(&dir, each), dir.join("model.bin"));
         let known = root().join("tools/models/clips/known");
         tailtune(&[
             "convert",
             text(model),
             "--board",
-            "nrf52840-dk",
+            board,
             "--calibrate",
             text(&known),
             "-o",
@@ -124,6 +164,7 @@ impl Model {
         ]);
         let image = fs::read(&path).expect("the image");
         Self {
+            board,
             dir,
             data,
             path,
@@ -132,15 +173,20 @@ impl Model {
     }
 
     /// The smallest of the shipped models.
-    pub fn shipped(name: &str) -> Self {
-        Self::new(name, &root().join("tools/models/keywords-micro"), 3)
+    pub fn shipped(name: &str, firmware: &'static Firmware) -> Self {
+        Self::new(
+            name,
+            &root().join("tools/models/keywords-micro"),
+            firmware,
+            3,
+        )
     }
 
-    /// KWT-1's shape with so many of its 12 layers, and weights by a generator.
+    /// KWT-1's shape with so many of its 12 layers, and weights by a generator, for the nRF52840 DK.
     pub fn kwt1_shaped(name: &str, layers: usize) -> Self {
         let dir = fresh(&format!("{name}-float"));
         write_kwt1(&dir, layers);
-        Self::new(name, &dir, 2)
+        Self::new(name, &dir, Firmware::nrf52840_dk(), 2)
     }
 
     /// Makes a job: one sample of each class to learn from, the others to measure on.
@@ -165,7 +211,7 @@ impl Model {
         ];
         let (job, tail) = (self.dir.join("job.bin"), self.dir.join("tail.bin"));
         let write = |more: &[&str]| {
-            let args = ["--board", "nrf52840-dk", "--job", text(&job)];
+            let args = ["--board", self.board, "--job", text(&job)];
             tailtune(&[&common[..], &args, more].concat());
             fs::read(&job).expect("the job")
         };

@@ -3,10 +3,12 @@
 #![allow(dead_code)]
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use probe_rs::flashing::{DownloadOptions, FlashError};
 use probe_rs::probe::list::Lister;
 use probe_rs::probe::{DebugProbeSelector, Probe, WireProtocol};
 use probe_rs::{Core, MemoryInterface, Permissions, Session};
@@ -54,23 +56,53 @@ pub fn serve_chip(name: &'static str, options: Options, image: Option<Vec<u8>>) 
     Served { port, stop, thread }
 }
 
+/// What names the probe on a port, for probe-rs and for `tailtune`.
+pub fn selector(port: u16) -> String {
+    format!("1d50:6018:127.0.0.1:{port}")
+}
+
+/// Opens the probe on a port.
+pub fn open(port: u16) -> Probe {
+    let selector: DebugProbeSelector = selector(port).parse().expect("a selector");
+    Lister::new().open(selector).expect("the probe answers")
+}
+
+/// Attaches to the chip behind the probe on a port.
+pub fn attach(port: u16, target: &str) -> Session {
+    let mut probe = open(port);
+    // This probe names no protocol of its own.
+    probe.select_protocol(WireProtocol::Swd).expect("SWD");
+    probe
+        .attach(target, Permissions::default())
+        .expect("the chip answers")
+}
+
+/// Flashes bytes with verification.
+pub fn flash(session: &mut Session, at: u32, bytes: &[u8]) -> Result<(), FlashError> {
+    let mut loader = session.target().flash_loader();
+    loader.add_data(u64::from(at), bytes).expect("it fits");
+    let mut options = DownloadOptions::new();
+    options.verify = true;
+    loader.commit(session, options)
+}
+
+/// A directory of a test's own, empty.
+pub fn fresh(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("a directory");
+    dir
+}
+
 impl Served {
     /// Opens the probe.
     pub fn probe(&self) -> Probe {
-        let selector: DebugProbeSelector = format!("1d50:6018:127.0.0.1:{}", self.port)
-            .parse()
-            .expect("a selector");
-        Lister::new().open(selector).expect("the probe answers")
+        open(self.port)
     }
 
     /// Attaches to the chip.
     pub fn attach(&self, target: &str) -> Session {
-        let mut probe = self.probe();
-        // This probe names no protocol of its own.
-        probe.select_protocol(WireProtocol::Swd).expect("SWD");
-        probe
-            .attach(target, Permissions::default())
-            .expect("the chip answers")
+        attach(self.port, target)
     }
 
     /// Ends the server.
