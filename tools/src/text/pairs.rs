@@ -40,11 +40,13 @@ struct Place {
     sentence: usize,
 }
 
-/// Tokenized documents and the pairs of sentences in them.
+/// Tokenized documents and what is read of them.
 pub struct Text {
     documents: Vec<Vec<Vec<u32>>>,
-    /// Sentences that another follows.
+    /// Sentences that another follows; of single sentences all.
     pairs: Vec<Place>,
+    /// Whether sentences are read one by one, with their special pieces already.
+    single: bool,
 }
 
 impl Text {
@@ -65,17 +67,52 @@ impl Text {
             })
         };
         let pairs = documents.iter().enumerate().flat_map(places).collect();
-        Ok(Self { documents, pairs })
+        Ok(Self {
+            documents,
+            pairs,
+            single: false,
+        })
     }
 
-    /// Returns how many sentences another follows.
+    /// Takes the sentences of a corpus one by one: `encode` returns the ids that a model reads of each.
+    ///
+    /// # Errors
+    /// Those of `encode`.
+    pub fn single(
+        corpus: &Corpus,
+        encode: impl Fn(&str) -> Result<Vec<u32>, TextError>,
+    ) -> Result<Self, TextError> {
+        let sentences = corpus.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+        let place = |sentence| Place {
+            document: 0,
+            sentence,
+        };
+        Ok(Self {
+            pairs: (0..sentences.len()).map(place).collect(),
+            documents: vec![sentences],
+            single: true,
+        })
+    }
+
+    /// Returns how many pairs or single sentences there are: sentences that another follows, or all.
     pub fn pairs(&self) -> usize {
         self.pairs.len()
     }
 
     /// Makes `[CLS] a [SEP] b [SEP]` of the pair at `place` and hides some of its pieces: `b` is the
-    /// next sentence or, as often, any other.
+    /// next sentence or, as often, any other. A single sentence has no segments.
     pub fn sequence(&self, place: usize, shape: Shape, r: &mut Random) -> Sequence {
+        if self.single {
+            let Place { document, sentence } = self.pairs[place];
+            let mut ids = self.documents[document][sentence].clone();
+            let chosen = mask(&mut ids, shape.vocab_size, r);
+            return Sequence {
+                ids,
+                segments: Vec::new(),
+                chosen,
+                not_next: false,
+            };
+        }
         let (a, b, not_next) = self.pair(self.pairs[place], r);
         let (mut tokens, second) = joined([CLS, SEP], a, Some(b), shape.seq_len);
         let segments = (0..tokens.len()).map(|i| u8::from(i >= second)).collect();
