@@ -3,8 +3,10 @@
 //! `[MASK]`, 10 % another piece, 10 % stay; of the pairs half follow each other in the text.
 
 use super::tokenizer::{SPECIAL, ids};
+use super::word_level::source_ids;
 use super::{Corpus, TextError};
 use crate::synthetic::Random;
+use tailtune::image::ModelConfig;
 use tokenizers::Tokenizer;
 
 const CLS: u32 = 2;
@@ -74,15 +76,22 @@ impl Text {
         })
     }
 
-    /// Takes the sentences of a corpus one by one: `encode` returns the ids that a model reads of each.
+    /// Takes the sentences of a corpus one by one, for a model of this architecture: with the special
+    /// pieces that the tokenizer adds, or as `[CLS] a [SEP]` where it adds none.
     ///
     /// # Errors
-    /// Those of `encode`.
+    /// [`TextError::Tokenizer`].
     pub fn single(
         corpus: &Corpus,
-        encode: impl Fn(&str) -> Result<Vec<u32>, TextError>,
+        tokenizer: &Tokenizer,
+        config: &ModelConfig,
     ) -> Result<Self, TextError> {
-        let sentences = corpus.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+        let seq_len = config.max_input_len();
+        let one = |sentence: &str| match tokenizer.get_post_processor() {
+            Some(_) => source_ids(tokenizer, sentence, seq_len),
+            None => Ok(joined([CLS, SEP], &ids(tokenizer, sentence)?, None, seq_len).0),
+        };
+        let sentences = corpus.iter().map(one).collect::<Result<Vec<_>, _>>()?;
         let place = |sentence| Place {
             document: 0,
             sentence,

@@ -1,6 +1,6 @@
 //! Masked language model and next-sentence prediction, on the pairs or single sentences of [`tailtune_tools::text`].
 
-use crate::config::{Config, TokenizerName};
+use crate::config::Config;
 use crate::error::TrainError;
 use crate::graph::{Graph, Input, Options, Values};
 use crate::model::{Model, initialised};
@@ -10,9 +10,8 @@ use crate::trainer::{Loss, SHARDS, Stream, Task};
 use burn::tensor::{Int, Tensor, TensorData, activation};
 use std::collections::BTreeMap;
 use tailtune_tools::import::names;
-use tailtune_tools::reference::ModelInput;
 use tailtune_tools::synthetic::Random;
-use tailtune_tools::text::{Corpus, Sequence, Shape, Text, tokenizer, word_level};
+use tailtune_tools::text::{Corpus, Sequence, Shape, Text};
 use tokenizers::Tokenizer;
 
 /// Adds the heads: `mlm.dense`, `mlm.norm`, `mlm.bias` (the token table is the last matrix) and, where
@@ -74,17 +73,7 @@ impl<'a> MaskedLm<'a> {
         let architecture = &model.template().config;
         let text = |corpus: &Corpus| match config.text.next_sentence {
             true => Text::new(corpus, tokenizer),
-            false => Text::single(corpus, |sentence| match config.text.tokenizer {
-                TokenizerName::Characters => {
-                    word_level::source_ids(tokenizer, sentence, architecture.max_input_len())
-                }
-                TokenizerName::WordPiece => {
-                    match tokenizer::encode(tokenizer, sentence, None, architecture)? {
-                        ModelInput::Tokens(ids, _) => Ok(ids),
-                        ModelInput::Frames(_) => Ok(Vec::new()),
-                    }
-                }
-            }),
+            false => Text::single(corpus, tokenizer, architecture),
         };
         let train = text(&train)?;
         if train.pairs() == 0 {

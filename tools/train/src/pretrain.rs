@@ -193,7 +193,8 @@ impl Pretrain {
 
     fn sequence_to_sequence(&self, config: &Config) -> Result<(), TrainError> {
         let paths: Vec<PathBuf> = self.data.iter().map(|d| d.path.clone()).collect();
-        let data = SequenceData::read(&paths, self.valid.as_deref(), config)?;
+        let valid = self.valid.as_deref();
+        let data = SequenceData::read(&paths, valid, config.hold_out, config.seed)?;
         let encoder = self.encoder.as_deref().map(Pretrained::read).transpose()?;
         let tokenizers = data.tokenizers(encoder.as_ref().map(|e| &e.tokenizer))?;
         let sizes = [&tokenizers.source, &tokenizers.target].map(|t| t.get_vocab_size(true) as u32);
@@ -214,7 +215,8 @@ impl Pretrain {
         let outcome = self.trainer(config, &run).train(&task, &mut params)?;
         let trained = model.float(&params, &Standard::identity(0), task.options());
         self.finish(&trained, &[], &outcome)?;
-        task.finish(&trained)
+        task.report(&trained);
+        Ok(())
     }
 
     fn finish(

@@ -20,7 +20,7 @@ use tailtune_tools::text::word_level::{self, END, PAD, START};
 use tailtune_tools::text::{Parallel, tokenizer};
 use tokenizers::Tokenizer;
 
-/// Batches among which pairs are sorted by length.
+/// The most batches among which pairs are sorted by length.
 const WINDOW: usize = 64;
 /// Sources that a validation during training decodes.
 const WATCHED: usize = 500;
@@ -39,12 +39,13 @@ impl SequenceData {
     pub fn read(
         paths: &[PathBuf],
         valid: Option<&Path>,
-        config: &Config,
+        hold_out: f64,
+        seed: u64,
     ) -> Result<Self, TrainError> {
         let all = Parallel::read(paths)?;
         let (train, held_out) = match valid {
             Some(path) => (all, Parallel::read(&[path.to_owned()])?),
-            None => all.split(config.hold_out, config.seed),
+            None => all.split(hold_out, seed),
         };
         Ok(Self { train, held_out })
     }
@@ -62,6 +63,11 @@ impl SequenceData {
             },
             target: word_level::pieces(entries().flat_map(|e| &e.targets).map(String::as_str))?,
         })
+    }
+
+    /// Returns how many pairs there are to learn from.
+    pub fn pairs(&self) -> usize {
+        self.train.entries().iter().map(|e| e.targets.len()).sum()
     }
 
     /// Returns what identifies the data.
@@ -181,7 +187,7 @@ impl<'a> SequenceToSequence<'a> {
     /// Tokenizes the pairs; those that are longer than the model are left out.
     ///
     /// # Errors
-    /// [`TrainError`]: a tokenizer fails, or too few pairs fit the model.
+    /// [`TrainError`]: a tokenizer fails, no pair fits the model, or it does not write a piece.
     pub fn new(
         model: &'a Model,
         data: &SequenceData,
@@ -205,11 +211,10 @@ impl<'a> SequenceToSequence<'a> {
                 });
             }
         }
-        if pairs.len() < settings.batch {
+        known(&all, &data.train, &tokenizers.target)?;
+        if pairs.is_empty() {
             return Err(TrainError::Unfit(format!(
-                "{} pairs fit the model's seq_len, fewer than a batch of {}; {left_out} are longer",
-                pairs.len(),
-                settings.batch
+                "no pair fits the model's seq_len of source and target; {left_out} are longer"
             )));
         }
         Ok(Self {
@@ -236,13 +241,10 @@ impl<'a> SequenceToSequence<'a> {
         self.settings.options
     }
 
-    /// Decodes all that is held out and says how much of it is right.
-    ///
-    /// # Errors
-    /// None yet: the result is what printing returns.
-    pub fn finish(&self, model: &FloatModel) -> Result<(), TrainError> {
+    /// Decodes all that is held out and prints how much of it is wrong.
+    pub fn report(&self, model: &FloatModel) {
         if self.held_out.is_empty() {
-            return Ok(());
+            return;
         }
         let bar = progress("greedy decoding, sources", self.held_out.len());
         let errors = evaluate(model, &self.held_out, &|| bar.inc(1));
@@ -253,19 +255,20 @@ impl<'a> SequenceToSequence<'a> {
             100.0 * errors.sequence_error_rate(),
             100.0 * errors.token_error_rate()
         );
-        Ok(())
     }
 
     /// Returns the pairs of a step: a run of a window that is sorted by length, the runs in random order.
     fn places(&self, step: u64) -> Vec<usize> {
         let Settings { batch, seed, .. } = self.settings;
-        let (window, at) = (step / WINDOW as u64, (step % WINDOW as u64) as usize);
-        let count = WINDOW * batch;
+        // At most an epoch: sorted, the same pair of several epochs would fill a batch.
+        let batches = WINDOW.min(self.pairs.len() / batch).max(1);
+        let (window, at) = (step / batches as u64, (step % batches as u64) as usize);
+        let count = batches * batch;
         let stream = Stream::new(self.pairs.len(), seed);
         let mut places = stream.places(window * count as u64, count);
         let lengths = |&p: &usize| (self.pairs[p].source.len(), self.pairs[p].target.len());
         places.sort_by_key(lengths);
-        let order = shuffled(WINDOW, seed ^ window.wrapping_mul(0x9e37_79b9));
+        let order = shuffled(batches, seed ^ window.wrapping_mul(0x9e37_79b9));
         places[order[at] * batch..][..batch].to_vec()
     }
 
@@ -322,6 +325,24 @@ impl<'a> SequenceToSequence<'a> {
             tokens += shard.wanted.len();
         }
         sum / tokens.max(1) as f64
+    }
+}
+
+/// A piece that the model cannot write cannot be learned.
+fn known(questions: &[Question], data: &Parallel, target: &Tokenizer) -> Result<(), TrainError> {
+    let unknown = target.token_to_id("[UNK]");
+    let bad = |q: &Question| q.answers.iter().flatten().any(|id| Some(*id) == unknown);
+    match questions.iter().position(bad) {
+        None => Ok(()),
+        Some(place) => {
+            let entry = &data.entries()[place];
+            Err(TrainError::Unfit(format!(
+                "{:?} has a target with a piece that the model does not write: {:?}; its pieces are those of {}",
+                entry.source,
+                entry.targets,
+                word_level::TARGET_FILE
+            )))
+        }
     }
 }
 
