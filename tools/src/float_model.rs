@@ -204,6 +204,23 @@ impl FloatModel {
         layer.map_or(1e-5, |l| l.norm1.eps)
     }
 
+    /// Returns all its norms.
+    pub fn norms_mut(&mut self) -> Vec<&mut Norm> {
+        let mut all: Vec<&mut Norm> = Vec::new();
+        all.extend(&mut self.embed_norm);
+        all.extend(self.layers.iter_mut().flat_map(Layer::norms_mut));
+        all.extend(&mut self.final_norm);
+        if let Some(decoder) = &mut self.decoder {
+            all.extend(&mut decoder.embed_norm);
+            for layer in &mut decoder.layers {
+                all.extend(layer.block.norms_mut());
+                all.extend(layer.cross.as_mut().map(|c| &mut c.norm));
+            }
+            all.extend(&mut decoder.final_norm);
+        }
+        all
+    }
+
     /// Returns the number of parameters; a bias of zeros stands for none.
     pub fn parameters(&self) -> usize {
         let embedding = match &self.embedding {
@@ -234,6 +251,10 @@ impl Norm {
 }
 
 impl Layer {
+    fn norms_mut(&mut self) -> [&mut Norm; 2] {
+        [&mut self.norm1, &mut self.norm2]
+    }
+
     fn parameters(&self) -> usize {
         [&self.q, &self.k, &self.v, &self.o, &self.ff1, &self.ff2]
             .into_iter()

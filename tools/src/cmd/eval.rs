@@ -1,6 +1,8 @@
 //! `tailtune eval`: a model directory or an image on labelled data, in float, on the image's grids
 //! and in int8.
 
+mod sequence;
+
 use super::source::{self, Reader, Silence};
 use super::terminal::{percent, print, print_json, progress, table};
 use super::{CommandError, convert, wrong_call};
@@ -13,7 +15,7 @@ use crate::metrics;
 use crate::output::write_whole;
 use crate::quantize::fake::FakeQuantized;
 use crate::reference::{ModelInput, forward};
-use crate::text::{Corpus, Shape, Text, tokenizer};
+use crate::text::{Corpus, Shape, tokenizer};
 use clap::Args;
 use rayon::prelude::*;
 use serde_json::json;
@@ -26,7 +28,8 @@ pub struct Eval {
     /// A model directory, or an image (.bin, .hex, .uf2 or .elf)
     subject: PathBuf,
     /// Labelled data: a folder with one sub-folder a class, a CSV manifest, or safetensors; for a
-    /// pretrained text model a .txt file of one sentence a line, an empty line between documents
+    /// pretrained text model a .txt file of one sentence a line, an empty line between documents; for a
+    /// model with a decoder a .tsv file of lines SOURCE, a tab, TARGET
     #[arg(long)]
     data: PathBuf,
     /// For an image: the model that it was made from, to compare with
@@ -51,7 +54,9 @@ pub struct Eval {
     /// Print one JSON object: n, float_top1, int8_top1, agreement (of float and int8; null where one
     /// is missing), labels, confusion[truth][predicted] and per_class[] of the last column,
     /// agreements[], columns[] (name, top1, macro_f1, ece, nll, confusion, per_class, reliability); of
-    /// text: n, pieces, mlm_loss, mlm_perplexity, mlm_accuracy, nsp_loss, nsp_accuracy
+    /// text: n, pieces, mlm_loss, mlm_perplexity, mlm_accuracy, nsp_loss, nsp_accuracy (null where the
+    /// model was not pretrained for it); of pairs: n, wrong, edits, tokens, sequence_error_rate,
+    /// token_error_rate, truncated
     #[arg(long)]
     json: bool,
 }
@@ -66,8 +71,10 @@ struct Subjects {
 
 impl Eval {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        if self.data.extension().is_some_and(|e| e == "txt") {
-            return self.text();
+        match self.data.extension().and_then(|e| e.to_str()) {
+            Some("txt") => return self.text(),
+            Some("tsv") => return self.sequences(),
+            _ => {}
         }
         let subjects = self.subjects()?;
         if subjects.labels.is_empty() {
@@ -120,12 +127,12 @@ impl Eval {
         };
         let tokenizer = tokenizer::read(&self.subject)?;
         let corpus = Corpus::read(std::slice::from_ref(&self.data))?;
-        let text = Text::new(&corpus, &tokenizer)?;
+        let text = heads.text(&corpus, &tokenizer, &model.config)?;
         let shape = Shape {
             seq_len: model.config.max_input_len(),
             vocab_size: tokenizer.get_vocab_size(true) as u32,
         };
-        let bar = progress("pairs of sentences", text.pairs());
+        let bar = progress("evaluating text", text.pairs());
         let report = text::evaluate(&model, &heads, &text, shape, 1, &|| bar.inc(1));
         bar.finish_and_clear();
         if self.json {
@@ -145,13 +152,15 @@ impl Eval {
             format!("{:.2}", report.mlm_perplexity),
             percent(report.mlm_accuracy),
         ]);
-        rows.add_row([
-            "next sentence".to_owned(),
-            report.n.to_string(),
-            format!("{:.4}", report.nsp_loss),
-            "-".to_owned(),
-            percent(report.nsp_accuracy),
-        ]);
+        if let (Some(loss), Some(accuracy)) = (report.nsp_loss, report.nsp_accuracy) {
+            rows.add_row([
+                "next sentence".to_owned(),
+                report.n.to_string(),
+                format!("{loss:.4}"),
+                "-".to_owned(),
+                percent(accuracy),
+            ]);
+        }
         print(&rows.to_string())
     }
 

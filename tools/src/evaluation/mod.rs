@@ -1,6 +1,7 @@
 //! What an evaluation finds: one column a kind of arithmetic, side by side, and its HTML report.
 
 pub mod html;
+pub mod sequence;
 mod study;
 pub(crate) mod svg;
 pub mod text;

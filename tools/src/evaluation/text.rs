@@ -7,10 +7,12 @@ use crate::int8::argmax;
 use crate::metrics::calibration::negative_log_likelihood;
 use crate::reference::{FloatInput, forward, linear, normalise};
 use crate::synthetic::Random;
-use crate::text::{Sequence, Shape, Text};
+use crate::text::{Corpus, Sequence, Shape, Text, TextError};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::path::Path;
+use tailtune::image::ModelConfig;
+use tokenizers::Tokenizer;
 
 /// The heads that only pretraining and its evaluation use, as `tailtune pretrain` writes them beside
 /// the encoder: `mlm.dense`, `mlm.norm`, `mlm.bias` (the token table is the last matrix) and `nsp`.
@@ -20,8 +22,8 @@ pub struct PretrainingHeads {
     norm: Norm,
     /// `[vocab_size, d_model]`.
     words: Linear,
-    /// `[2, d_model]`: follows, does not.
-    nsp: Linear,
+    /// `[2, d_model]`: follows, does not; none where single sentences were read.
+    nsp: Option<Linear>,
 }
 
 impl PretrainingHeads {
@@ -50,8 +52,27 @@ impl PretrainingHeads {
                 in_features: d,
                 out_features: vocab_size,
             },
-            nsp: dense("nsp", 2)?,
+            nsp: weights
+                .has("nsp.weight")
+                .then(|| dense("nsp", 2))
+                .transpose()?,
         }))
+    }
+
+    /// Returns what of a corpus the model was pretrained on: its pairs of sentences, or its sentences.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`].
+    pub fn text(
+        &self,
+        corpus: &Corpus,
+        tokenizer: &Tokenizer,
+        config: &ModelConfig,
+    ) -> Result<Text, TextError> {
+        match self.nsp {
+            Some(_) => Text::new(corpus, tokenizer),
+            None => Text::single(corpus, tokenizer, config),
+        }
     }
 
     fn word_logits(&self, hidden: &[f32]) -> Vec<f32> {
@@ -67,7 +88,7 @@ impl PretrainingHeads {
 /// What was found, over all pairs of the text once.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TextReport {
-    /// Pairs of sentences.
+    /// Pairs of sentences, or sentences.
     pub n: usize,
     /// Pieces that were hidden, replaced or kept to be told.
     pub pieces: usize,
@@ -77,16 +98,16 @@ pub struct TextReport {
     pub mlm_perplexity: f64,
     /// Share of the chosen pieces that were told, 0..=1.
     pub mlm_accuracy: f64,
-    /// Mean negative log likelihood of whether the second sentence follows, nats.
-    pub nsp_loss: f64,
-    /// Share of pairs that were told, 0..=1.
-    pub nsp_accuracy: f64,
+    /// Mean negative log likelihood of whether the second sentence follows, nats; none of single ones.
+    pub nsp_loss: Option<f64>,
+    /// Share of pairs that were told, 0..=1; none of single sentences.
+    pub nsp_accuracy: Option<f64>,
 }
 
 /// Truth and logits of one pair: its chosen pieces, and the order of its sentences.
 struct Answers {
     words: Vec<(usize, Vec<f32>)>,
-    next: (usize, Vec<f32>),
+    next: Option<(usize, Vec<f32>)>,
 }
 
 /// Evaluates on every pair of `text`; which pieces are hidden and which pairs do not follow each other
@@ -109,15 +130,16 @@ pub fn evaluate(
     let answers: Vec<Answers> = (0..text.pairs()).into_par_iter().map(one).collect();
     let words = answers.iter().flat_map(|a| &a.words);
     let (pieces, mlm_loss, mlm_accuracy) = score(words);
-    let (n, nsp_loss, nsp_accuracy) = score(answers.iter().map(|a| &a.next));
+    let (_, nsp_loss, nsp_accuracy) = score(answers.iter().filter_map(|a| a.next.as_ref()));
+    let of_pairs = |x: f64| heads.nsp.is_some().then_some(x);
     TextReport {
-        n,
+        n: answers.len(),
         pieces,
         mlm_loss,
         mlm_perplexity: mlm_loss.exp(),
         mlm_accuracy,
-        nsp_loss,
-        nsp_accuracy,
+        nsp_loss: of_pairs(nsp_loss),
+        nsp_accuracy: of_pairs(nsp_accuracy),
     }
 }
 
@@ -142,10 +164,10 @@ fn answer(model: &FloatModel, heads: &PretrainingHeads, sequence: &Sequence) -> 
     };
     Answers {
         words: sequence.chosen.iter().map(word).collect(),
-        next: (
-            usize::from(sequence.not_next),
-            linear(&heads.nsp, &output.pooled),
-        ),
+        next: heads.nsp.as_ref().map(|nsp| {
+            let follows = usize::from(sequence.not_next);
+            (follows, linear(nsp, &output.pooled))
+        }),
     }
 }
 

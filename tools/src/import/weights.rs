@@ -36,6 +36,11 @@ impl Weights {
         })
     }
 
+    /// Returns whether there is a tensor of this name.
+    pub fn has(&self, tensor: &str) -> bool {
+        self.parse().is_ok_and(|file| file.tensor(tensor).is_ok())
+    }
+
     /// Returns the elements of a tensor.
     ///
     /// # Errors

@@ -3,8 +3,10 @@
 //! `[MASK]`, 10 % another piece, 10 % stay; of the pairs half follow each other in the text.
 
 use super::tokenizer::{SPECIAL, ids};
+use super::word_level::source_ids;
 use super::{Corpus, TextError};
 use crate::synthetic::Random;
+use tailtune::image::ModelConfig;
 use tokenizers::Tokenizer;
 
 const CLS: u32 = 2;
@@ -40,11 +42,13 @@ struct Place {
     sentence: usize,
 }
 
-/// Tokenized documents and the pairs of sentences in them.
+/// Tokenized documents and what is read of them.
 pub struct Text {
     documents: Vec<Vec<Vec<u32>>>,
-    /// Sentences that another follows.
+    /// Sentences that another follows; of single sentences all.
     pairs: Vec<Place>,
+    /// Whether sentences are read one by one, with their special pieces already.
+    single: bool,
 }
 
 impl Text {
@@ -65,17 +69,59 @@ impl Text {
             })
         };
         let pairs = documents.iter().enumerate().flat_map(places).collect();
-        Ok(Self { documents, pairs })
+        Ok(Self {
+            documents,
+            pairs,
+            single: false,
+        })
     }
 
-    /// Returns how many sentences another follows.
+    /// Takes the sentences of a corpus one by one, for a model of this architecture: with the special
+    /// pieces that the tokenizer adds, or as `[CLS] a [SEP]` where it adds none.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`].
+    pub fn single(
+        corpus: &Corpus,
+        tokenizer: &Tokenizer,
+        config: &ModelConfig,
+    ) -> Result<Self, TextError> {
+        let seq_len = config.max_input_len();
+        let one = |sentence: &str| match tokenizer.get_post_processor() {
+            Some(_) => source_ids(tokenizer, sentence, seq_len),
+            None => Ok(joined([CLS, SEP], &ids(tokenizer, sentence)?, None, seq_len).0),
+        };
+        let sentences = corpus.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        let place = |sentence| Place {
+            document: 0,
+            sentence,
+        };
+        Ok(Self {
+            pairs: (0..sentences.len()).map(place).collect(),
+            documents: vec![sentences],
+            single: true,
+        })
+    }
+
+    /// Returns how many pairs or single sentences there are: sentences that another follows, or all.
     pub fn pairs(&self) -> usize {
         self.pairs.len()
     }
 
     /// Makes `[CLS] a [SEP] b [SEP]` of the pair at `place` and hides some of its pieces: `b` is the
-    /// next sentence or, as often, any other.
+    /// next sentence or, as often, any other. A single sentence has no segments.
     pub fn sequence(&self, place: usize, shape: Shape, r: &mut Random) -> Sequence {
+        if self.single {
+            let Place { document, sentence } = self.pairs[place];
+            let mut ids = self.documents[document][sentence].clone();
+            let chosen = mask(&mut ids, shape.vocab_size, r);
+            return Sequence {
+                ids,
+                segments: Vec::new(),
+                chosen,
+                not_next: false,
+            };
+        }
         let (a, b, not_next) = self.pair(self.pairs[place], r);
         let (mut tokens, second) = joined([CLS, SEP], a, Some(b), shape.seq_len);
         let segments = (0..tokens.len()).map(|i| u8::from(i >= second)).collect();

@@ -2,8 +2,9 @@
 //! `source<TAB>target`. Several lines of one source are several right answers.
 
 use super::TextError;
+use crate::synthetic::Random;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// A source with every target that counts as right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,61 +22,34 @@ pub struct Parallel {
 }
 
 impl Parallel {
-    /// Reads a file.
+    /// Reads files one after the other.
     ///
     /// # Errors
     /// [`TextError`] names the file and the line.
-    pub fn read(path: &Path) -> Result<Self, TextError> {
-        let text = std::fs::read_to_string(path).map_err(|source| TextError::Io {
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|e| TextError::Unfit(format!("{}: {e}", path.display())))
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let mut parallel = Self::default();
-        let mut places = HashMap::new();
-        for (number, line) in (1..).zip(text.lines()) {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let pair = line.split_once('\t').map(|(s, t)| (s.trim(), t.trim()));
-            match pair {
-                Some((source, target)) if !source.is_empty() && !target.is_empty() => {
-                    parallel.push(&mut places, source, target);
-                }
-                _ => {
-                    return Err(format!(
-                        "line {number} is {line:?}, expected SOURCE, a tab, and the target's pieces separated by spaces"
-                    ));
-                }
-            }
+    pub fn read(paths: &[PathBuf]) -> Result<Self, TextError> {
+        let mut all = Reader::default();
+        for path in paths {
+            let text = std::fs::read_to_string(path).map_err(|source| TextError::Io {
+                path: path.clone(),
+                source,
+            })?;
+            let fault = |e| TextError::Unfit(format!("{}: {e}", path.display()));
+            all.read(&text).map_err(fault)?;
         }
-        match parallel.entries.is_empty() {
-            true => Err("no pairs; expected lines of SOURCE, a tab, and a target".into()),
-            false => Ok(parallel),
-        }
-    }
-
-    fn push(&mut self, places: &mut HashMap<String, usize>, source: &str, target: &str) {
-        let next = self.entries.len();
-        let place = *places.entry(source.to_owned()).or_insert(next);
-        if place == next {
-            self.entries.push(Entry {
-                source: source.to_owned(),
-                targets: Vec::new(),
-            });
-        }
-        let targets = &mut self.entries[place].targets;
-        if !targets.iter().any(|t| t == target) {
-            targets.push(target.to_owned());
-        }
+        Ok(all.parallel)
     }
 
     /// Returns the sources with their targets.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Holds about `share` of the sources out, chosen by `seed`: returns the rest and them.
+    pub fn split(self, share: f64, seed: u64) -> (Self, Self) {
+        let r = &mut Random::new(seed ^ 0x686f_6c64);
+        let held_out = |_: &Entry| f64::from(r.below(1 << 20)) < share * f64::from(1 << 20);
+        let (held_out, rest) = self.entries.into_iter().partition(held_out);
+        (Self { entries: rest }, Self { entries: held_out })
     }
 
     /// Returns a hash over sources and targets.
@@ -90,20 +64,74 @@ impl Parallel {
     }
 }
 
+#[derive(Default)]
+struct Reader {
+    parallel: Parallel,
+    /// Where a source's entry is.
+    places: HashMap<String, usize>,
+}
+
+impl Reader {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let before = self.parallel.entries.len();
+        for (number, line) in (1..).zip(text.lines()) {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let pair = line.split_once('\t').map(|(s, t)| (s.trim(), t.trim()));
+            match pair {
+                Some((source, target)) if !source.is_empty() && !target.is_empty() => {
+                    self.push(source, target);
+                }
+                _ => {
+                    return Err(format!(
+                        "line {number} is {line:?}, expected SOURCE, a tab, and the target's pieces separated by spaces"
+                    ));
+                }
+            }
+        }
+        match self.parallel.entries.len() == before {
+            true => Err("no pairs; expected lines of SOURCE, a tab, and a target".into()),
+            false => Ok(()),
+        }
+    }
+
+    fn push(&mut self, source: &str, target: &str) {
+        let entries = &mut self.parallel.entries;
+        let next = entries.len();
+        let place = *self.places.entry(source.to_owned()).or_insert(next);
+        if place == next {
+            entries.push(Entry {
+                source: source.to_owned(),
+                targets: Vec::new(),
+            });
+        }
+        let targets = &mut entries[place].targets;
+        if !targets.iter().any(|t| t == target) {
+            targets.push(target.to_owned());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Parallel, String> {
+        let mut reader = Reader::default();
+        reader.read(text).map(|()| reader.parallel)
+    }
+
     #[test]
     fn lines_of_one_source_are_its_right_answers() {
-        let parallel = Parallel::parse("read\tR EH D\nhe\tHH IY\n\nread\tR IY D\nhe\tHH IY\n");
+        let parallel = parse("read\tR EH D\nhe\tHH IY\n\nread\tR IY D\nhe\tHH IY\n");
         let parallel = parallel.unwrap();
         let [read, he] = parallel.entries() else {
             panic!("two sources, found {parallel:?}")
         };
         assert_eq!(read.targets, ["R EH D", "R IY D"]);
         assert_eq!((he.source.as_str(), he.targets.len()), ("he", 1));
-        let other = Parallel::parse("read\tR EH D").unwrap();
+        let other = parse("read\tR EH D").unwrap();
         assert_ne!(parallel.fingerprint(), other.fingerprint());
     }
 
@@ -114,7 +142,7 @@ mod tests {
             ("a\t \n", "line 1"),
             ("\n", "no pairs"),
         ] {
-            let error = Parallel::parse(text).unwrap_err();
+            let error = parse(text).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! ```toml
 //! name = "keywords"
-//! task = "supervised"        # or "masked_frames", "masked_lm"
+//! task = "supervised"        # or "masked_frames", "masked_lm", "sequence_to_sequence"
 //! seed = 1
 //!
 //! [model]
@@ -28,9 +28,10 @@ use crate::error::TrainError;
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
+use tailtune::image::{Activation, DecoderConfig, InputKind, ModelConfig, NormOrder, Pooling};
 use tailtune_tools::audio::FrontEndConfig;
 use tailtune_tools::float_model::ActivationFn;
+use tailtune_tools::text::word_level;
 
 /// What is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ pub enum Task {
     MaskedFrames,
     /// Hidden tokens, and whether two sentences follow each other (Devlin et al., arXiv 1810.04805).
     MaskedLm,
+    /// Targets from sources, by an encoder and a decoder (Vaswani et al., arXiv 1706.03762).
+    SequenceToSequence,
 }
 
 /// LayerNorm before or after the sub-layers.
@@ -113,6 +116,59 @@ pub struct ModelSpec {
     /// Added to variances.
     #[serde(default = "eps")]
     pub layer_norm_eps: f32,
+    /// What writes targets, for sequence to sequence.
+    pub decoder: Option<DecoderSpec>,
+}
+
+/// The `[model.decoder]`: width, heads, norm order and activation are the encoder's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecoderSpec {
+    /// Blocks.
+    pub n_layers: u16,
+    /// Tokens of the longest target, the start token counted.
+    pub seq_len: u16,
+    /// Whether the output projection is the token table.
+    #[serde(default = "yes")]
+    pub tied: bool,
+    /// Whether there is a norm after the embedding.
+    #[serde(default)]
+    pub embed_norm: bool,
+    /// Whether there is a norm after the last block; pre-norm models want one.
+    #[serde(default = "yes")]
+    pub final_norm: bool,
+}
+
+/// What the pieces of a text are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenizerName {
+    /// Parts of words, as BERT has them.
+    #[default]
+    WordPiece,
+    /// Characters.
+    Characters,
+}
+
+/// The `[text]` of masked_lm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextSpec {
+    /// What the pieces are.
+    #[serde(default)]
+    pub tokenizer: TokenizerName,
+    /// Whether pairs of sentences are read, and whether they follow each other is learned too.
+    #[serde(default = "yes")]
+    pub next_sentence: bool,
+}
+
+impl Default for TextSpec {
+    fn default() -> Self {
+        Self {
+            tokenizer: TokenizerName::default(),
+            next_sentence: true,
+        }
+    }
 }
 
 /// Images that are cut into square patches.
@@ -192,6 +248,9 @@ pub struct Config {
     /// What is done to sounds and frames.
     #[serde(default)]
     pub augment: Augment,
+    /// What the pieces of a text are, and what is learned of them.
+    #[serde(default)]
+    pub text: TextSpec,
     /// What a teacher adds.
     pub distill: Option<Distill>,
     /// Rounds weights and activations to int8 grids while training.
@@ -251,7 +310,8 @@ impl Config {
     ) -> Result<ModelConfig, TrainError> {
         let unfit = |text: String| Err(TrainError::Unfit(text));
         let m = &self.model;
-        let class_token = m.pooling == PoolingName::ClassToken && self.task != Task::MaskedLm;
+        let text = matches!(self.task, Task::MaskedLm | Task::SequenceToSequence);
+        let class_token = m.pooling == PoolingName::ClassToken && !text;
         let input = self.input(vocab_size)?;
         let len = match input.frames() {
             Some((n_frames, _)) => n_frames,
@@ -280,8 +340,8 @@ impl Config {
                 ActivationName::Relu => Activation::Relu,
                 _ => Activation::Gelu,
             },
-            pooling: match (self.task, m.pooling) {
-                (Task::MaskedLm, PoolingName::ClassToken) => Pooling::First,
+            pooling: match (text, m.pooling) {
+                (true, PoolingName::ClassToken) => Pooling::First,
                 (_, PoolingName::ClassToken) => Pooling::ClassToken,
                 (_, PoolingName::Mean) => Pooling::Mean,
                 (_, PoolingName::First) => Pooling::First,
@@ -296,18 +356,53 @@ impl Config {
         }
     }
 
+    /// Returns the architecture of an encoder with a decoder, for a source's and a target's vocabulary.
+    ///
+    /// # Errors
+    /// [`TrainError::Unfit`] names the key that is missing or that the runtime refuses.
+    pub fn sequence_architecture(
+        &self,
+        source_vocab: u32,
+        target_vocab: u32,
+    ) -> Result<ModelConfig, TrainError> {
+        let Some(d) = &self.model.decoder else {
+            let text = "[model.decoder] is missing; sequence to sequence needs n_layers and seq_len of one";
+            return Err(TrainError::Unfit(text.into()));
+        };
+        let config = ModelConfig {
+            decoder: Some(DecoderConfig {
+                n_layers: d.n_layers,
+                seq_len: d.seq_len,
+                vocab_size: target_vocab,
+                start: word_level::START,
+                end: word_level::END,
+                tied: d.tied,
+                embed_norm: d.embed_norm,
+                final_norm: d.final_norm,
+            }),
+            ..self.architecture(0, source_vocab)?
+        };
+        match config.check() {
+            Ok(()) => Ok(config),
+            Err(e) => Err(TrainError::Unfit(format!("[model.decoder]: {e}"))),
+        }
+    }
+
     /// Returns what the encoder reads; `vocab_size` for text.
     ///
     /// # Errors
     /// [`TrainError::Unfit`] names the key that is missing.
     pub fn input(&self, vocab_size: u32) -> Result<InputKind, TrainError> {
         let m = &self.model;
-        if self.task == Task::MaskedLm {
+        if matches!(self.task, Task::MaskedLm | Task::SequenceToSequence) {
             let text = "model.seq_len is missing; a text model needs it";
             m.seq_len.ok_or_else(|| TrainError::Unfit(text.into()))?;
             return Ok(InputKind::Tokens {
                 vocab_size,
-                n_segments: 2,
+                n_segments: match self.task == Task::MaskedLm && self.text.next_sentence {
+                    true => 2,
+                    false => 0,
+                },
             });
         }
         if let Some(image) = &m.image {

@@ -1,5 +1,7 @@
-//! `tailtune finetune`: a pretrained encoder on new data: what moves, what is replaced, and who
+//! `tailtune finetune`: a pretrained model on new data: what moves, what is replaced, and who
 //! teaches.
+
+mod sequence;
 
 use crate::augment::Augment;
 use crate::config::Distill;
@@ -17,7 +19,7 @@ use crate::what::What;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use tailtune::image::{Activation, InputKind};
+use tailtune::image::{Activation, InputKind, ModelConfig};
 use tailtune_tools::audio::FrontEnd;
 use tailtune_tools::export::{Tensor, write_model};
 use tailtune_tools::float_model::{ActivationFn, Embedding, FloatModel, Linear};
@@ -25,7 +27,7 @@ use tailtune_tools::import::{names, read_model};
 use tailtune_tools::text::tokenizer;
 use tokenizers::Tokenizer;
 
-/// Train a pretrained encoder, or some of it, on labelled data
+/// Train a pretrained model, or some of it, on labelled data, or a model with a decoder on pairs
 #[derive(Debug, Args)]
 pub struct Finetune {
     /// The pretrained model
@@ -34,7 +36,8 @@ pub struct Finetune {
     #[arg(long, required = true, value_name = "D")]
     data: Vec<DataArg>,
     /// What moves: head, last-N (blocks, and the head), all, norm+bias (of all blocks, and the head)
-    /// or lora (adapters of rank --rank beside the attention's projections, and the head)
+    /// or lora (adapters of rank --rank beside the attention's projections, and the head); of a model
+    /// with a decoder, whose head is the output projection, also encoder, decoder or both
     #[arg(long, default_value = "head", value_name = "WHAT")]
     train: What,
     /// Rank of the adapters
@@ -70,6 +73,9 @@ pub struct Finetune {
     /// of 32, 20 epochs but at least 300 steps, no augmentation
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// For a model with a decoder: pairs to watch, in the place of a share that is held out
+    #[arg(long, value_name = "FILE")]
+    valid: Option<PathBuf>,
     /// Share of the samples that are held out to watch
     #[arg(long, default_value_t = 0.1)]
     hold_out: f64,
@@ -112,8 +118,12 @@ impl Finetune {
     /// [`TrainError`] says what stands in the way and what to do.
     pub fn run(&self) -> Result<(), TrainError> {
         let original = read_model(&self.model)?;
+        if original.decoder.is_some() {
+            return self.sequence(original);
+        }
+        self.check_encoder()?;
         let examples = self.examples(&original)?;
-        let plan = self.plan(&examples)?;
+        let plan = self.plan(examples.train.len())?;
         let mut template = original.clone();
         self.replace(&mut template, &examples);
         let model = Model::new(template);
@@ -143,17 +153,7 @@ impl Finetune {
             params.count(true),
             params.count(false)
         );
-        let trainer = Trainer {
-            dir: &self.output,
-            title: &model.template().name,
-            run: format!(
-                "{self:?} {} {}",
-                serde_json::json!(plan),
-                examples.fingerprint
-            ),
-            schedule: &plan.schedule,
-            stop_after: self.stop_after,
-        };
+        let trainer = self.trainer(&model, &plan, &examples.fingerprint);
         let outcome = trainer.train(&task, &mut params)?;
         let tuned = model.float(&params, &standard, options);
         write_model(&self.output, &tuned, &[])?;
@@ -169,6 +169,30 @@ impl Finetune {
             outcome.seconds / 60.0
         );
         Ok(())
+    }
+
+    fn trainer<'a>(&'a self, model: &'a Model, plan: &'a Plan, data: &str) -> Trainer<'a> {
+        Trainer {
+            dir: &self.output,
+            title: &model.template().name,
+            run: format!("{self:?} {} {data}", serde_json::json!(plan)),
+            schedule: &plan.schedule,
+            stop_after: self.stop_after,
+        }
+    }
+
+    /// What only a model with a decoder has.
+    fn check_encoder(&self) -> Result<(), TrainError> {
+        let said = match (self.train, &self.valid) {
+            (What::Decoder, _) => {
+                "--train decoder: the model has no decoder; give head, last-N, encoder, all, norm+bias or lora"
+            }
+            (_, Some(_)) => {
+                "--valid: the model has no decoder, and reads no pairs; --hold-out says what share of the samples is watched"
+            }
+            _ => return Ok(()),
+        };
+        Err(TrainError::Unfit(said.into()))
     }
 
     fn examples(&self, model: &FloatModel) -> Result<Examples, TrainError> {
@@ -191,10 +215,11 @@ impl Finetune {
         }
     }
 
-    fn plan(&self, examples: &Examples) -> Result<Plan, TrainError> {
+    /// Returns schedule and augmentation for `n` samples.
+    fn plan(&self, n: usize) -> Result<Plan, TrainError> {
         let Some(path) = &self.config else {
-            let batch = 32.min(examples.train.len()).max(2);
-            let steps = (20 * examples.train.len()).div_ceil(batch).max(300) as u64;
+            let batch = 32.min(n).max(2);
+            let steps = (20 * n).div_ceil(batch).max(300) as u64;
             let schedule = Schedule::short(steps, batch, self.train.rate());
             let augment = Augment::default();
             return Ok(Plan { schedule, augment });
@@ -275,12 +300,11 @@ impl Finetune {
             false => standard.clone(),
         };
         let mut params = model.params(&fold);
-        let n_layers = usize::from(model.template().config.n_layers);
         for param in params.iter_mut() {
             let name = &param.tensor.name;
             let embedding = [names::PROJECTION, names::TOKENS];
             let new = self.new_embedding && embedding.iter().any(|e| name.starts_with(e));
-            param.moves = new || self.train.moves(name, n_layers);
+            param.moves = new || self.train.moves(name, &model.template().config);
         }
         let mut options = Options {
             fake_quantize: self.quantization_aware,
@@ -299,20 +323,17 @@ impl Finetune {
             usize::from(model.template().config.d_model),
             usize::from(self.rank),
         );
-        for layer in 0..model.template().config.n_layers.into() {
-            for part in ["attention.q", "attention.k", "attention.v", "attention.o"] {
-                let name = names::layer(layer, part);
-                params.push(
-                    initialised(&format!("{name}.lora_a"), &[rank, d], self.seed),
-                    true,
-                );
-                // B starts at 0: the first forward is the pretrained model's.
-                let zeros = vec![0.0; d * rank];
-                params.push(
-                    Tensor::new(format!("{name}.lora_b"), &[d, rank], &zeros),
-                    true,
-                );
-            }
+        for name in projections(&model.template().config) {
+            params.push(
+                initialised(&format!("{name}.lora_a"), &[rank, d], self.seed),
+                true,
+            );
+            // B starts at 0: the first forward is the pretrained model's.
+            let zeros = vec![0.0; d * rank];
+            params.push(
+                Tensor::new(format!("{name}.lora_b"), &[d, rank], &zeros),
+                true,
+            );
         }
     }
 
@@ -359,6 +380,25 @@ impl Finetune {
             &self.output.join("tokenizer.json"),
         )
     }
+}
+
+/// Returns the names of all projections of attention.
+fn projections(config: &ModelConfig) -> Vec<String> {
+    let parts = |name: &dyn Fn(&str) -> String, attention: &str| {
+        ["q", "k", "v", "o"].map(|part| name(&format!("{attention}.{part}")))
+    };
+    let mut all = Vec::new();
+    for layer in 0..config.n_layers.into() {
+        all.extend(parts(&|part| names::layer(layer, part), "attention"));
+    }
+    for layer in 0..config.decoder.map_or(0, |d| d.n_layers).into() {
+        let name = |part: &str| names::decoder_layer(layer, part);
+        all.extend(parts(&name, "attention"));
+        if config.has_encoder() {
+            all.extend(parts(&name, "cross"));
+        }
+    }
+    all
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), TrainError> {

@@ -1,6 +1,10 @@
 //! The encoder's forward on the autodiff framework: the same formulas as
 //! [`tailtune_tools::reference`], to which a test holds it.
 
+mod decoder;
+
+pub use decoder::Target;
+
 use crate::params::Params;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use std::collections::HashMap;
@@ -132,8 +136,9 @@ impl<'a> Graph<'a> {
     pub fn forward(&self, input: &Input, batch: usize) -> Output {
         let mut x = self.embed(input, batch);
         let mask = self.mask(input, batch, x.dims()[1]);
+        let hidden = mask.as_ref().map(hidden_keys);
         for layer in 0..self.config.n_layers.into() {
-            x = self.block(layer, x, mask.as_ref());
+            x = self.block(layer, x, hidden.as_ref());
         }
         if self.config.final_norm {
             x = self.norm(names::FINAL_NORM, x);
@@ -220,57 +225,70 @@ impl<'a> Graph<'a> {
         burn::tensor::module::embedding(self.matrix(table), ids)
     }
 
-    fn block(&self, layer: usize, x: Tensor<3>, mask: Option<&Tensor<2>>) -> Tensor<3> {
+    fn block(&self, layer: usize, x: Tensor<3>, hidden: Option<&Tensor<4>>) -> Tensor<3> {
         let name = |part: &str| names::layer(layer, part);
+        let x = self.sub_layer(&name("norm1"), x, |x| {
+            self.attention(&name("attention"), x.clone(), x, hidden)
+        });
+        self.sub_layer(&name("norm2"), x, |x| self.feed_forward(name, x))
+    }
+
+    /// A residual connection around `f`, with its norm before or after.
+    fn sub_layer(&self, norm: &str, x: Tensor<3>, f: impl Fn(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
         match self.config.norm {
-            NormOrder::Pre => {
-                let x = x.clone() + self.attention(layer, self.norm(&name("norm1"), x), mask);
-                x.clone() + self.feed_forward(layer, self.norm(&name("norm2"), x))
-            }
-            NormOrder::Post => {
-                let x = self.norm(&name("norm1"), x.clone() + self.attention(layer, x, mask));
-                self.norm(&name("norm2"), x.clone() + self.feed_forward(layer, x))
-            }
+            NormOrder::Pre => x.clone() + f(self.norm(norm, x)),
+            NormOrder::Post => self.norm(norm, x.clone() + f(x)),
         }
     }
 
-    fn attention(&self, layer: usize, x: Tensor<3>, mask: Option<&Tensor<2>>) -> Tensor<3> {
+    /// Attention of `x` `[batch, len, d]` to `memory` `[batch, n, d]`; `hidden` is added to the scores.
+    fn attention(
+        &self,
+        name: &str,
+        x: Tensor<3>,
+        memory: Tensor<3>,
+        hidden: Option<&Tensor<4>>,
+    ) -> Tensor<3> {
         let [batch, len, d] = x.dims();
         let heads = usize::from(self.config.n_heads);
-        let input = self.quantized(x.reshape([batch * len, d]));
-        let project = |part: &str| {
-            let y = self.linear_2d(&names::layer(layer, part), input.clone());
+        let flat = |x: Tensor<3>| {
+            let [batch, len, d] = x.dims();
+            self.quantized(x.reshape([batch * len, d]))
+        };
+        let (x, memory) = (flat(x), flat(memory));
+        let project = |part: &str, x: &Tensor<2>| {
+            let y = self.linear_2d(&format!("{name}.{part}"), x.clone());
+            let rows = y.dims()[0] / batch;
             self.quantized(y)
-                .reshape([batch, len, heads, d / heads])
+                .reshape([batch, rows, heads, d / heads])
                 .swap_dims(1, 2)
         };
         let (q, k, v) = (
-            project("attention.q"),
-            project("attention.k"),
-            project("attention.v"),
+            project("q", &x),
+            project("k", &memory),
+            project("v", &memory),
         );
         let scale = 1.0 / ((d / heads) as f64).sqrt();
         let mut scores = q.mul_scalar(scale).matmul(k.transpose());
-        if let Some(mask) = mask {
-            let hidden = (mask.clone().sub_scalar(1.0)).mul_scalar(1e9);
-            scores = scores + hidden.reshape([batch, 1, 1, len]);
+        if let Some(hidden) = hidden {
+            scores = scores + hidden.clone();
         }
         let context = activation::softmax(scores, 3).matmul(v);
         let context = context.swap_dims(1, 2).reshape([batch * len, d]);
-        let out = self.linear_2d(&names::layer(layer, "attention.o"), self.quantized(context));
+        let out = self.linear_2d(&format!("{name}.o"), self.quantized(context));
         out.reshape([batch, len, d])
     }
 
-    fn feed_forward(&self, layer: usize, x: Tensor<3>) -> Tensor<3> {
+    fn feed_forward(&self, name: impl Fn(&str) -> String, x: Tensor<3>) -> Tensor<3> {
         let [batch, len, d] = x.dims();
         let input = self.quantized(x.reshape([batch * len, d]));
-        let hidden = self.linear_2d(&names::layer(layer, "ff1"), input);
+        let hidden = self.linear_2d(&name("ff1"), input);
         let hidden = match self.activation {
             ActivationFn::Relu => activation::relu(hidden),
             ActivationFn::GeluErf => activation::gelu(hidden),
             ActivationFn::GeluTanh => activation::gelu_approximate(hidden),
         };
-        let out = self.linear_2d(&names::layer(layer, "ff2"), self.quantized(hidden));
+        let out = self.linear_2d(&name("ff2"), self.quantized(hidden));
         out.reshape([batch, len, d])
     }
 
@@ -341,6 +359,14 @@ impl<'a> Graph<'a> {
             .map(|p| if p.moves { one(&p.tensor.name) } else { None })
             .collect()
     }
+}
+
+/// Returns what hides padding from attention's scores, `[batch, 1, 1, len]`, of a mask `[batch, len]` of
+/// ones and zeros.
+fn hidden_keys(mask: &Tensor<2>) -> Tensor<4> {
+    let [batch, len] = mask.dims();
+    let hidden = mask.clone().sub_scalar(1.0).mul_scalar(1e9);
+    hidden.reshape([batch, 1, 1, len])
 }
 
 /// Returns a tensor's elements, row-major.

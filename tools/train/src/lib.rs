@@ -15,6 +15,7 @@ pub mod optimizer;
 pub mod params;
 pub mod pretrain;
 pub mod schedule;
+pub mod sequence;
 pub mod supervised;
 pub mod teacher;
 pub mod trainer;

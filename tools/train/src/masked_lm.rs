@@ -1,4 +1,4 @@
-//! Masked language model and next-sentence prediction, on the pairs of [`tailtune_tools::text`].
+//! Masked language model and next-sentence prediction, on the pairs or single sentences of [`tailtune_tools::text`].
 
 use crate::config::Config;
 use crate::error::TrainError;
@@ -14,8 +14,9 @@ use tailtune_tools::synthetic::Random;
 use tailtune_tools::text::{Corpus, Sequence, Shape, Text};
 use tokenizers::Tokenizer;
 
-/// Adds the heads: `mlm.dense`, `mlm.norm`, `mlm.bias` (the token table is the last matrix) and `nsp`.
-pub fn add_heads(params: &mut Params, model: &Model, seed: u64) {
+/// Adds the heads: `mlm.dense`, `mlm.norm`, `mlm.bias` (the token table is the last matrix) and, where
+/// pairs of sentences are read, `nsp`.
+pub fn add_heads(params: &mut Params, model: &Model, next_sentence: bool, seed: u64) {
     let config = &model.template().config;
     let d = usize::from(config.d_model);
     let vocab = params.get(names::TOKENS).map_or(0, |t| t.shape[0]);
@@ -28,7 +29,8 @@ pub fn add_heads(params: &mut Params, model: &Model, seed: u64) {
         ("nsp.weight", &[2, d]),
         ("nsp.bias", &[2]),
     ];
-    for (name, shape) in shapes {
+    let wanted = |(name, _): &(&str, _)| next_sentence || !name.starts_with("nsp");
+    for (name, shape) in shapes.into_iter().filter(wanted) {
         params.push(initialised(name, shape, seed), true);
     }
 }
@@ -39,6 +41,7 @@ pub struct MaskedLm<'a> {
     train: Text,
     held_out: Text,
     shape: Shape,
+    next_sentence: bool,
     options: Options,
     batch: usize,
     seed: u64,
@@ -67,7 +70,12 @@ impl<'a> MaskedLm<'a> {
         config: &Config,
     ) -> Result<Self, TrainError> {
         let (train, held_out) = corpus.clone().split(config.hold_out);
-        let train = Text::new(&train, tokenizer)?;
+        let architecture = &model.template().config;
+        let text = |corpus: &Corpus| match config.text.next_sentence {
+            true => Text::new(corpus, tokenizer),
+            false => Text::single(corpus, tokenizer, architecture),
+        };
+        let train = text(&train)?;
         if train.pairs() == 0 {
             return Err(TrainError::Unfit(
                 "no document has two sentences; next-sentence prediction needs some that follow each other: one sentence a line, an empty line between documents".into(),
@@ -76,11 +84,12 @@ impl<'a> MaskedLm<'a> {
         Ok(Self {
             model,
             train,
-            held_out: Text::new(&held_out, tokenizer)?,
+            held_out: text(&held_out)?,
             shape: Shape {
                 vocab_size: tokenizer.get_vocab_size(true) as u32,
                 seq_len: model.template().config.seq_len.into(),
             },
+            next_sentence: config.text.next_sentence,
             options: Options {
                 fake_quantize: config.quantization_aware,
                 ..Options::default()
@@ -104,7 +113,9 @@ impl<'a> MaskedLm<'a> {
             ids.extend(sequence.ids.iter().map(|&id| id as i32));
             ids.extend(std::iter::repeat_n(0, padding));
             segments.extend(sequence.segments.iter().map(|&s| i32::from(s)));
-            segments.extend(std::iter::repeat_n(0, padding));
+            if self.next_sentence {
+                segments.extend(std::iter::repeat_n(0, padding));
+            }
             lengths.push(sequence.ids.len());
             chosen.extend(sequence.chosen.iter().map(|(at, _)| row * len + at));
             targets.extend(sequence.chosen.iter().map(|(_, id)| *id as usize));
@@ -141,16 +152,19 @@ impl Task for MaskedLm<'_> {
 
     fn loss(&self, graph: &Graph<'_>, shard: &Shard) -> Loss {
         let output = graph.forward(&shard.input, shard.n);
-        let next = graph.head("nsp", output.pooled);
-        let nsp = cross_entropy(&next, &shard.not_next, 0.0);
         let words = word_logits(graph, output.hidden, &shard.chosen);
         let mlm = cross_entropy(&words, &shard.targets, 0.0);
-        let parts = vec![
+        let mut parts = vec![
             ("mlm_loss", scalar(&mlm)),
-            ("nsp_loss", scalar(&nsp)),
             ("mlm_accuracy", accuracy(&words, &shard.targets)),
-            ("nsp_accuracy", accuracy(&next, &shard.not_next)),
         ];
+        if !self.next_sentence {
+            return Loss { total: mlm, parts };
+        }
+        let next = graph.head("nsp", output.pooled);
+        let nsp = cross_entropy(&next, &shard.not_next, 0.0);
+        parts.push(("nsp_loss", scalar(&nsp)));
+        parts.push(("nsp_accuracy", accuracy(&next, &shard.not_next)));
         Loss {
             total: mlm + nsp,
             parts,

@@ -31,7 +31,13 @@ impl Model {
     /// Returns a graph over `params`.
     pub fn graph<'a>(&'a self, params: &'a Params, options: Options) -> Graph<'a> {
         let model = &self.template;
-        Graph::new(&model.config, model.activation, eps(model), params, options)
+        Graph::new(
+            &model.config,
+            model.activation,
+            model.eps(),
+            params,
+            options,
+        )
     }
 
     /// Returns the template's own parameters, reading features standardised by `standard`.
@@ -57,11 +63,6 @@ impl Model {
         }
         model
     }
-}
-
-fn eps(model: &FloatModel) -> f32 {
-    let norms = model.layers.first().map(|l| &l.norm1);
-    norms.or(model.final_norm.as_ref()).map_or(1e-5, |n| n.eps)
 }
 
 /// Adds `B · A · scale` to a weight that has an adapter.
@@ -139,6 +140,8 @@ fn initialise_one(name: &str, shape: &[usize], values: &mut [f32], r: &mut Rando
         names::SEGMENTS,
         names::POSITIONS,
         names::CLASS_TOKEN,
+        names::TARGET_TOKENS,
+        names::TARGET_POSITIONS,
     ];
     if table.contains(&name) {
         values.iter_mut().for_each(|x| *x = 0.02 * r.normal());

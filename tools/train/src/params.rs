@@ -1,6 +1,7 @@
 //! Parameters by name, in a fixed order, and which of them move.
 
 use tailtune_tools::export::Tensor;
+use tailtune_tools::import::names;
 
 /// One parameter tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +16,8 @@ impl Param {
     /// Returns whether weight decay applies: to matrices that multiply, not to biases, norms and
     /// tables (Loshchilov & Hutter, arXiv 1711.05101, leave it open; BERT's own code does so).
     pub fn decays(&self) -> bool {
-        self.tensor.shape.len() > 1 && !self.tensor.name.starts_with("embeddings.positions")
+        let positions = [names::POSITIONS, names::TARGET_POSITIONS];
+        self.tensor.shape.len() > 1 && !positions.contains(&self.tensor.name.as_str())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `tailtune pretrain`.
 
-use crate::config::{Config, Task};
+use crate::config::{Config, Task, TokenizerName};
 use crate::error::TrainError;
 use crate::examples::{DataArg, Examples, Reads, Standard};
 use crate::graph::Options;
@@ -8,19 +8,21 @@ use crate::masked_frames::{self, MaskedFrames};
 use crate::masked_lm::{self, MaskedLm};
 use crate::model::{Model, initialise, initialised};
 use crate::params::Params;
+use crate::sequence::{Pretrained, SequenceData, SequenceToSequence};
 use crate::supervised::{PROJECTOR, Supervised};
 use crate::teacher::Answers;
 use crate::trainer::{Outcome, Trainer};
 use clap::Args;
 use std::path::PathBuf;
+use tailtune::image::ModelConfig;
 use tailtune_tools::audio::FrontEnd;
 use tailtune_tools::export::{Tensor, write_model};
 use tailtune_tools::float_model::{ActivationFn, FloatModel};
 use tailtune_tools::import::{names, read_model};
 use tailtune_tools::synthetic;
-use tailtune_tools::text::{Corpus, tokenizer};
+use tailtune_tools::text::{Corpus, tokenizer, word_level};
 
-/// Train an encoder from random weights: supervised, by masked frames, or by masked words and next sentences
+/// Train a model from random weights: an encoder, supervised, by masked frames, or by masked words and next sentences; or an encoder with a decoder, from sources and targets
 #[derive(Debug, Args)]
 pub struct Pretrain {
     /// The configuration, TOML: task, architecture, front end, schedule, augmentation
@@ -35,6 +37,12 @@ pub struct Pretrain {
     /// Where the teacher's answers are kept; several runs on the same data may share them
     #[arg(long, value_name = "FILE", requires = "teacher")]
     teacher_cache: Option<PathBuf>,
+    /// For sequence to sequence: pairs to watch, in the place of a share that is held out
+    #[arg(long, value_name = "FILE")]
+    valid: Option<PathBuf>,
+    /// For sequence to sequence: a pretrained encoder to start from, with its tokenizer
+    #[arg(long, value_name = "MODEL_DIR")]
+    encoder: Option<PathBuf>,
     /// The directory to write; a run that was killed goes on from its checkpoint there
     #[arg(short, long, value_name = "MODEL_DIR")]
     output: PathBuf,
@@ -54,6 +62,7 @@ impl Pretrain {
             Task::Supervised => self.supervised(&config),
             Task::MaskedFrames => self.masked_frames(&config),
             Task::MaskedLm => self.masked_lm(&config),
+            Task::SequenceToSequence => self.sequence_to_sequence(&config),
         }
     }
 
@@ -157,12 +166,18 @@ impl Pretrain {
     fn masked_lm(&self, config: &Config) -> Result<(), TrainError> {
         let paths: Vec<PathBuf> = self.data.iter().map(|d| d.path.clone()).collect();
         let corpus = Corpus::read(&paths)?;
-        let tokenizer = tokenizer::train(&corpus, config.model.vocab_size.unwrap_or(4096))?;
+        let tokenizer = match config.text.tokenizer {
+            TokenizerName::WordPiece => {
+                tokenizer::train(&corpus, config.model.vocab_size.unwrap_or(4096))?
+            }
+            TokenizerName::Characters => word_level::characters(corpus.iter())?,
+        };
         tokenizer::write(&tokenizer, &self.output)?;
         let vocab_size = tokenizer.get_vocab_size(true) as u32;
         let model = Model::new(template(config, Vec::new(), vocab_size)?);
         let mut params = model.params(&Standard::identity(0));
-        masked_lm::add_heads(&mut params, &model, config.seed);
+        let next_sentence = config.text.next_sentence;
+        masked_lm::add_heads(&mut params, &model, next_sentence, config.seed);
         let task = MaskedLm::new(&model, &corpus, &tokenizer, config)?;
         eprintln!(
             "{} sentences, {vocab_size} tokens, {} parameters",
@@ -174,6 +189,34 @@ impl Pretrain {
         let trained = model.float(&params, &Standard::identity(0), options(config));
         let extra = [extras(&params, "mlm."), extras(&params, "nsp.")].concat();
         self.finish(&trained, &extra, &outcome)
+    }
+
+    fn sequence_to_sequence(&self, config: &Config) -> Result<(), TrainError> {
+        let paths: Vec<PathBuf> = self.data.iter().map(|d| d.path.clone()).collect();
+        let valid = self.valid.as_deref();
+        let data = SequenceData::read(&paths, valid, config.hold_out, config.seed)?;
+        let encoder = self.encoder.as_deref().map(Pretrained::read).transpose()?;
+        let tokenizers = data.tokenizers(encoder.as_ref().map(|e| &e.tokenizer))?;
+        let sizes = [&tokenizers.source, &tokenizers.target].map(|t| t.get_vocab_size(true) as u32);
+        let architecture = config.sequence_architecture(sizes[0], sizes[1])?;
+        let model = Model::new(template_of(config, &architecture, Vec::new()));
+        let mut params = model.params(&Standard::identity(0));
+        if let Some(encoder) = &encoder {
+            encoder.start(&mut params)?;
+        }
+        let task = SequenceToSequence::new(&model, &data, &tokenizers, config.into())?;
+        eprintln!(
+            "{}, tokens of source and target: {sizes:?}, {} parameters",
+            task.said(),
+            model.template().parameters(),
+        );
+        tokenizers.write(&self.output)?;
+        let run = format!("{} {:?}", data.fingerprint(), self.encoder);
+        let outcome = self.trainer(config, &run).train(&task, &mut params)?;
+        let trained = model.float(&params, &Standard::identity(0), task.options());
+        self.finish(&trained, &[], &outcome)?;
+        task.report(&trained);
+        Ok(())
     }
 
     fn finish(
@@ -257,7 +300,12 @@ pub fn template(
     vocab_size: u32,
 ) -> Result<FloatModel, TrainError> {
     let architecture = config.architecture(labels.len(), vocab_size)?;
-    let mut model = synthetic::model(&architecture, config.seed);
+    Ok(template_of(config, &architecture, labels))
+}
+
+/// Returns a model of `architecture` with random weights, and the rest as the configuration says.
+fn template_of(config: &Config, architecture: &ModelConfig, labels: Vec<String>) -> FloatModel {
+    let mut model = synthetic::model(architecture, config.seed);
     model.name.clone_from(&config.name);
     model.activation = match config.activation() {
         ActivationFn::GeluTanh => ActivationFn::GeluTanh,
@@ -265,13 +313,9 @@ pub fn template(
     };
     model.labels = labels;
     model.front_end.clone_from(&config.frontend);
-    for layer in &mut model.layers {
-        layer.norm1.eps = config.model.layer_norm_eps;
-        layer.norm2.eps = config.model.layer_norm_eps;
-    }
-    for norm in model.embed_norm.iter_mut().chain(&mut model.final_norm) {
+    for norm in model.norms_mut() {
         norm.eps = config.model.layer_norm_eps;
     }
     initialise(&mut model, config.seed);
-    Ok(model)
+    model
 }

@@ -274,7 +274,8 @@ impl Stream {
     }
 }
 
-fn shuffled(n: usize, seed: u64) -> Vec<usize> {
+/// Returns the numbers below `n` in an order that `seed` decides.
+pub fn shuffled(n: usize, seed: u64) -> Vec<usize> {
     let r = &mut tailtune_tools::synthetic::Random::new(seed);
     let mut order: Vec<usize> = (0..n).collect();
     for i in (1..n).rev() {
