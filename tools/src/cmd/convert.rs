@@ -1,5 +1,7 @@
 //! `tailtune convert`: pretrained weights → calibrated, quantized, checked flash image.
 
+pub mod pairs;
+
 use super::source::{self, Reader, Silence};
 use super::terminal::{kib, percent, print, print_json, progress, table};
 use super::{CommandError, eval, wrong_call};
@@ -11,7 +13,7 @@ use crate::int8::Int8Model;
 use crate::output::{Placement, write_image};
 use crate::quantize::{Quantized, calibrate::Calibration, quantize};
 use crate::reference::{ModelInput, forward};
-use crate::sqnr::{self, Noise};
+use crate::sqnr;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -26,7 +28,7 @@ pub struct Convert {
     #[arg(long, value_parser = board::find)]
     board: Board,
     /// Data to calibrate on: a folder with one sub-folder a class, a CSV manifest of files or of
-    /// texts, or safetensors
+    /// texts, or safetensors; for a model with a decoder a .tsv file of lines SOURCE, a tab, TARGET
     #[arg(long, value_name = "DATA")]
     calibrate: PathBuf,
     /// The image to write: .bin, .hex, .uf2 or .elf
@@ -56,6 +58,9 @@ impl Convert {
             self.model.display(),
             model.parameters()
         );
+        if model.decoder.is_some() {
+            return self.pairs(&model, &place);
+        }
         let data = source::open(&self.calibrate, None, Silence::Clips)?;
         let clips = Reader::of_model(&self.model, &model)?.read_to_calibrate(&data)?;
         let (int8, quantized) = quantized(&model, &clips, board)?;
@@ -75,40 +80,9 @@ impl Convert {
                 "sites": quantized.report,
             }));
         }
-        self.as_text(board, &int8, &quantized, &noise, agreement)
-    }
-
-    fn as_text(
-        &self,
-        board: &Board,
-        int8: &Int8Model,
-        quantized: &Quantized,
-        noise: &[Noise],
-        agreement: f64,
-    ) -> Result<(), CommandError> {
-        let mut sites = table(&[
-            "block",
-            "tensor",
-            "min",
-            "max",
-            "int8 step",
-            "range chosen by",
-            "clipped",
-        ]);
-        for s in &quantized.report {
-            sites.add_row([
-                s.layer.map_or(String::new(), |l| l.to_string()),
-                s.name.clone(),
-                format!("{:.3}", s.min),
-                format!("{:.3}", s.max),
-                format!("{:.5}", s.scale),
-                s.method.clone(),
-                percent(s.clipped),
-            ]);
-        }
-        print(&sites.to_string())?;
+        sites(&quantized)?;
         let mut rows = table(&["part", "SQNR, dB", "largest error"]);
-        for n in noise {
+        for n in &noise {
             rows.add_row([
                 n.part.clone(),
                 format!("{:.1}", n.sqnr_db),
@@ -120,16 +94,45 @@ impl Convert {
             "agreement of int8 with float on the calibration data: {}",
             percent(agreement)
         ))?;
+        self.written(&int8, arena_bytes(&int8.config()))
+    }
+
+    /// Says what was written.
+    fn written(&self, int8: &Int8Model, arena: usize) -> Result<(), CommandError> {
         print(&format!(
-            "{}: {} bytes ({}) for {} at {:#010x}; arena {} bytes",
+            "{}: {} bytes ({}) for {} at {:#010x}; arena {arena} bytes",
             self.output.display(),
             int8.bytes().len(),
             kib(int8.bytes().len()),
-            board.name,
-            board.regions.model.address,
-            arena_bytes(&int8.config())
+            self.board.name,
+            self.board.regions.model.address,
         ))
     }
+}
+
+/// Shows how each tensor was quantized.
+fn sites(quantized: &Quantized) -> Result<(), CommandError> {
+    let mut sites = table(&[
+        "block",
+        "tensor",
+        "min",
+        "max",
+        "int8 step",
+        "range chosen by",
+        "clipped",
+    ]);
+    for s in &quantized.report {
+        sites.add_row([
+            s.layer.map_or(String::new(), |l| l.to_string()),
+            s.name.clone(),
+            format!("{:.3}", s.min),
+            format!("{:.3}", s.max),
+            format!("{:.5}", s.scale),
+            s.method.clone(),
+            percent(s.clipped),
+        ]);
+    }
+    print(&sites.to_string())
 }
 
 /// Calibrates and quantizes a model.
@@ -154,8 +157,17 @@ pub fn quantized_for(
         bar.inc(1);
     }
     bar.finish_and_clear();
+    image(model, &calibration, board)
+}
+
+/// Quantizes a model by what calibration saw, and makes its image.
+fn image(
+    model: &FloatModel,
+    calibration: &Calibration,
+    board: &str,
+) -> Result<(Int8Model, Quantized), CommandError> {
     eprintln!("choosing ranges and smoothing, block by block");
-    let mut quantized = quantize(model, &calibration)?;
+    let mut quantized = quantize(model, calibration)?;
     let writer = &mut quantized.writer;
     for (key, value) in provenance(model, board)? {
         writer.provenance(key, &value);

@@ -10,7 +10,7 @@ use crate::evaluation::text::{self, PretrainingHeads};
 use crate::evaluation::{Column, Evaluation, html};
 use crate::float_model::FloatModel;
 use crate::import::read_model;
-use crate::int8::{Int8Model, argmax};
+use crate::int8::{BEAM_WIDTHS, Int8Model, argmax};
 use crate::metrics;
 use crate::output::write_whole;
 use crate::quantize::fake::FakeQuantized;
@@ -51,12 +51,19 @@ pub struct Eval {
     /// Also write the report as one HTML page with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Of pairs: decode in int8 by a beam of this width too
+    #[arg(long, value_name = "WIDTH", value_parser = beam_width)]
+    beam: Option<usize>,
+    /// Of pairs: the beam's length penalty (Wu et al., arXiv 1609.08144)
+    #[arg(long, default_value_t = 0.0, requires = "beam")]
+    length_penalty: f32,
     /// Print one JSON object: n, float_top1, int8_top1, agreement (of float and int8; null where one
     /// is missing), labels, confusion[truth][predicted] and per_class[] of the last column,
     /// agreements[], columns[] (name, top1, macro_f1, ece, nll, confusion, per_class, reliability); of
     /// text: n, pieces, mlm_loss, mlm_perplexity, mlm_accuracy, nsp_loss, nsp_accuracy (null where the
     /// model was not pretrained for it); of pairs: n, wrong, edits, tokens, sequence_error_rate,
-    /// token_error_rate, truncated
+    /// token_error_rate of the last
+    /// way of decoding, truncated, columns[] (name and the same)
     #[arg(long)]
     json: bool,
 }
@@ -384,4 +391,12 @@ pub fn agreement_on(
         int8_predictions(int8, clips)?,
     );
     Ok(metrics::agreement(&a, &b))
+}
+
+/// Reads the width of a beam.
+fn beam_width(text: &str) -> Result<usize, String> {
+    let width = text.parse().ok();
+    width
+        .filter(|w| BEAM_WIDTHS.contains(w))
+        .ok_or_else(|| format!("expected one of {BEAM_WIDTHS:?}"))
 }

@@ -1,4 +1,4 @@
-//! How often a model with an encoder and a decoder writes a right target, by greedy decoding in float.
+//! How often a model with an encoder and a decoder writes a right target.
 
 use crate::float_model::FloatModel;
 use crate::metrics::sequence::SequenceErrors;
@@ -75,22 +75,38 @@ pub fn questions(
     parallel.entries().par_iter().map(one).collect()
 }
 
-/// Decodes every question and counts the errors; `done` is called after each.
-pub fn evaluate(
+/// Counts the errors of what was written, an output for each question.
+pub fn count(written: &[Vec<u32>], questions: &[Question]) -> SequenceErrors {
+    let mut errors = SequenceErrors::default();
+    for (written, question) in written.iter().zip(questions) {
+        errors.add(written, &question.answers);
+    }
+    errors
+}
+
+/// Decodes every question greedily in float; `done` is called after each.
+pub fn written(
     model: &FloatModel,
     questions: &[Question],
     done: &(dyn Fn() + Sync),
-) -> SequenceErrors {
+) -> Vec<Vec<u32>> {
     let one = |question: &Question| {
         let input = FloatInput::Tokens {
             ids: &question.input,
             segments: &[],
         };
-        let mut errors = SequenceErrors::default();
-        errors.add(&generate(model, Some(input)), &question.answers);
+        let written = generate(model, Some(input));
         done();
-        errors
+        written
     };
-    let all = questions.par_iter().map(one);
-    all.reduce(SequenceErrors::default, SequenceErrors::merge)
+    questions.par_iter().map(one).collect()
+}
+
+/// Decodes every question greedily in float and counts the errors; `done` is called after each.
+pub fn evaluate(
+    model: &FloatModel,
+    questions: &[Question],
+    done: &(dyn Fn() + Sync),
+) -> SequenceErrors {
+    count(&written(model, questions, done), questions)
 }

@@ -1,64 +1,174 @@
-//! A model with a decoder on pairs of source and target, decoded greedily in float.
+//! A model with a decoder on pairs of source and target: greedy in float, greedy and by a beam in int8.
 
 use super::Eval;
-use crate::cmd::terminal::{percent, print, print_json, progress};
+use crate::cmd::convert::pairs;
+use crate::cmd::terminal::{percent, print, print_json, progress, table};
 use crate::cmd::{CommandError, wrong_call};
-use crate::evaluation::sequence::{Tokenizers, evaluate, questions};
+use crate::evaluation::sequence::{Question, Tokenizers, count, questions, written};
+use crate::float_model::FloatModel;
 use crate::import::read_model;
+use crate::int8::{Int8Model, Search};
+use crate::metrics::sequence::SequenceErrors;
+use crate::reference::ModelInput;
 use crate::text::Parallel;
 use serde_json::json;
+use tailtune::image::ModelConfig;
+
+/// One way of decoding, and what came of it.
+struct Column {
+    name: String,
+    errors: SequenceErrors,
+}
 
 impl Eval {
     pub(super) fn sequences(&self) -> Result<(), CommandError> {
-        if self.html.is_some() || self.calibrate.is_some() || !self.subject.is_dir() {
+        if self.html.is_some() {
             return Err(wrong_call(
-                "pairs are evaluated on a model directory in float: give MODEL_DIR, without --calibrate and --html",
+                "pairs are printed, and not written as a page: leave --html out",
             ));
         }
-        let model = read_model(&self.subject)?;
-        let reads_tokens = model.config.has_encoder() && model.config.input.frames().is_none();
-        if model.decoder.is_none() || !reads_tokens {
-            let subject = self.subject.display();
-            return Err(format!(
-                "{subject}: it has no encoder of tokens with a decoder; give labelled data, or text to a pretrained text model"
-            )
-            .into());
-        }
-        let tokenizers = Tokenizers::read(&self.subject)?;
+        let (float, int8) = self.models()?;
+        let config = match (&float, &int8) {
+            (Some(float), _) => float.config,
+            (None, Some(int8)) => int8.config(),
+            (None, None) => return Err("there is no model to evaluate".into()),
+        };
+        self.check(&config)?;
+        let subject = self.subject.is_dir().then_some(&self.subject);
+        let dir = self
+            .tokenizer
+            .as_ref()
+            .or(self.reference.as_ref())
+            .or(subject);
+        let dir = dir.ok_or("the image reads and writes tokens: give the directory of its tokenizer.json and target_tokenizer.json with --tokenizer")?;
+        let tokenizers = Tokenizers::read(dir)?;
         let pairs = Parallel::read(std::slice::from_ref(&self.data))?;
-        let questions = questions(&pairs, &tokenizers, &model.config)?;
-        let bar = progress("greedy decoding, sources", questions.len());
-        let errors = evaluate(&model, &questions, &|| bar.inc(1));
-        bar.finish_and_clear();
+        let questions = questions(&pairs, &tokenizers, &config)?;
+        let mut columns = Vec::new();
+        if let Some(model) = &float {
+            let bar = progress("float, greedy, sources", questions.len());
+            let written = written(model, &questions, &|| bar.inc(1));
+            bar.finish_and_clear();
+            columns.push(Column::new("float, greedy", &written, &questions));
+        }
+        for search in int8.iter().flat_map(|_| self.searches()) {
+            let Some(int8) = &int8 else { continue };
+            let name = match search {
+                Search::Greedy => "int8, greedy".to_owned(),
+                Search::Beam { width, .. } => format!("int8, beam of {width}"),
+            };
+            let bar = progress(&format!("{name}, sources"), questions.len());
+            let input = |q: &Question| ModelInput::Tokens(q.input.clone(), Vec::new());
+            let inputs: Vec<ModelInput> = questions.iter().map(input).collect();
+            let written = int8.generate(&inputs, search, &|| bar.inc(1))?;
+            bar.finish_and_clear();
+            columns.push(Column::new(&name, &written, &questions));
+        }
         let truncated = questions.iter().filter(|q| q.truncated).count();
-        let rates = (errors.sequence_error_rate(), errors.token_error_rate());
-        if self.json {
-            return print_json(&json!({
-                "n": errors.n, "wrong": errors.wrong, "edits": errors.edits,
-                "tokens": errors.tokens, "sequence_error_rate": rates.0,
-                "token_error_rate": rates.1, "truncated": truncated,
-            }));
+        match self.json {
+            true => as_json(&columns, truncated),
+            false => as_text(&columns, truncated),
         }
-        let lines = [
-            format!("sources               {}", errors.n),
-            format!(
-                "sequence error rate   {} ({} equal no right target)",
-                percent(rates.0),
-                errors.wrong
-            ),
-            format!(
-                "token error rate      {} ({} edits from {} tokens of the nearest right targets)",
-                percent(rates.1),
-                errors.edits,
-                errors.tokens
-            ),
-        ];
-        print(&lines.join("\n"))?;
-        match truncated {
-            0 => Ok(()),
-            n => print(&format!(
-                "{n} sources are longer than the model reads: it saw their beginnings"
-            )),
+    }
+
+    fn searches(&self) -> Vec<Search> {
+        let beam = self.beam.map(|width| Search::Beam {
+            width,
+            length_penalty: self.length_penalty,
+        });
+        [Search::Greedy].into_iter().chain(beam).collect()
+    }
+
+    /// Returns the float model of a directory, and the int8 one of an image or of a directory that is
+    /// calibrated.
+    fn models(&self) -> Result<(Option<FloatModel>, Option<Int8Model>), CommandError> {
+        if !self.subject.is_dir() {
+            let float = self
+                .reference
+                .as_ref()
+                .map(|dir| read_model(dir))
+                .transpose()?;
+            return Ok((float, Some(Int8Model::read(&self.subject)?)));
         }
+        let model = read_model(&self.subject)?;
+        self.check(&model.config)?;
+        let int8 = match &self.calibrate {
+            None => None,
+            Some(data) => {
+                let questions = pairs::read(&self.subject, data, &model)?;
+                Some(pairs::quantized(&model, &questions, "none")?.0)
+            }
+        };
+        Ok((Some(model), int8))
+    }
+
+    fn check(&self, config: &ModelConfig) -> Result<(), CommandError> {
+        let reads_tokens = config.has_encoder() && config.input.frames().is_none();
+        if config.decoder.is_some() && reads_tokens {
+            return Ok(());
+        }
+        let subject = self.subject.display();
+        Err(format!(
+            "{subject}: it has no encoder of tokens with a decoder; give labelled data, or text to a pretrained text model"
+        )
+        .into())
+    }
+}
+
+impl Column {
+    fn new(name: &str, written: &[Vec<u32>], questions: &[Question]) -> Self {
+        Self {
+            name: name.to_owned(),
+            errors: count(written, questions),
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let e = &self.errors;
+        json!({
+            "name": self.name, "n": e.n, "wrong": e.wrong, "edits": e.edits, "tokens": e.tokens,
+            "sequence_error_rate": e.sequence_error_rate(), "token_error_rate": e.token_error_rate(),
+        })
+    }
+}
+
+fn as_json(columns: &[Column], truncated: usize) -> Result<(), CommandError> {
+    let mut value = columns.last().map_or(json!({}), Column::json);
+    value["truncated"] = truncated.into();
+    value["columns"] = columns.iter().map(Column::json).collect();
+    print_json(&value)
+}
+
+fn as_text(columns: &[Column], truncated: usize) -> Result<(), CommandError> {
+    let mut rows = table(&[
+        "decoded by",
+        "sources",
+        "wrong",
+        "sequence error rate",
+        "edits",
+        "of tokens",
+        "token error rate",
+    ]);
+    for column in columns {
+        let e = &column.errors;
+        rows.add_row([
+            column.name.clone(),
+            e.n.to_string(),
+            e.wrong.to_string(),
+            percent(e.sequence_error_rate()),
+            e.edits.to_string(),
+            e.tokens.to_string(),
+            percent(e.token_error_rate()),
+        ]);
+    }
+    print(&rows.to_string())?;
+    print(
+        "wrong: equal to no right target; edits: from what was written to the nearest right target",
+    )?;
+    match truncated {
+        0 => Ok(()),
+        n => print(&format!(
+            "{n} sources are longer than the model reads: it saw their beginnings"
+        )),
     }
 }
