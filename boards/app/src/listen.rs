@@ -9,8 +9,8 @@ use tailtune::model::{Encoder, Head, Input};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// The Fourier transform of the images that a board listens with, and the most mel bands.
-const FFT: usize = 512;
-const MEL: usize = 80;
+pub(crate) const FFT: usize = 512;
+pub(crate) const MEL: usize = 80;
 
 /// Bytes of a block: 8 ms at 16 kHz.
 const BLOCK: usize = 256;
