@@ -202,7 +202,6 @@ pub enum Reason {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, TryFromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(C)]
 pub struct Refused {
     /// Why.

@@ -8,7 +8,7 @@
 //! session   sound → front end → encoder → answers, and learning from labelled clips (feature `audio`)
 //! ```
 //!
-//! The host is [`tailtune feed`](https://docs.rs/tailtune). One definition serves both ends.
+//! The host's end is `tailtune feed`. One definition serves both.
 
 pub mod frame;
 mod line;
