@@ -483,7 +483,9 @@ fn welcome<L: Line>(
     shots: usize,
     [tail_bytes, tail_crc]: TailBytes,
 ) -> Welcome {
-    let front_end = image.front_end();
+    let mut front_end = image.front_end();
+    // Sound is for a front end that this firmware has room for.
+    front_end = front_end.filter(|tables| tables.fft_len() == FFT && tables.mel_bins() <= MEL);
     Welcome {
         model_id: image.model_id().0,
         classes: U16::new(head.n_classes() as u16),
