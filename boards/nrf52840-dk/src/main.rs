@@ -4,13 +4,17 @@
 #![no_std]
 #![no_main]
 
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
 use defmt::error;
 use embassy_executor::Spawner;
 use embassy_nrf::gpio::{Input, Level, Output, OutputDrive, Pull};
 use embassy_nrf::nvmc::Nvmc;
 use embassy_nrf::qspi::{self, Qspi};
 use embassy_nrf::{bind_interrupts, peripherals};
-use embassy_time::{Delay, Instant, Timer};
+use embassy_time::{Duration, Instant, Timer};
+use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::{OutputPin, PinState};
 use panic_probe as _;
 use rtt_target::{ChannelMode, rtt_init, set_defmt_channel};
@@ -67,7 +71,7 @@ async fn main(_spawner: Spawner) {
             button: Input::new(p.P0_11, Pull::Up),
             held: PinState::Low,
         },
-        delay: Delay,
+        delay: Doze(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await),
         reset: cortex_m::peripheral::SCB::sys_reset,
     };
     // SAFETY: flash is always readable on this part, and only the slots are ever written.
@@ -86,6 +90,23 @@ async fn main(_spawner: Spawner) {
                 .set_state(if lit { PinState::Low } else { PinState::High });
             device.feed(&mut line, memory, regions.model, &mut flash, &regions.slots);
             Timer::after_millis(TICK_MS).await;
+        }
+    }
+}
+
+/// A delay in which the core sleeps, for what is not async; made of the waker of the task that calls it.
+struct Doze(Waker);
+
+impl DelayNs for Doze {
+    fn delay_ns(&mut self, ns: u32) {
+        let mut timer = pin!(Timer::after(Duration::from_nanos(ns.into())));
+        // The timer's interrupt ends the sleep; the task that it wakes, too, is this one.
+        while timer
+            .as_mut()
+            .poll(&mut Context::from_waker(&self.0))
+            .is_pending()
+        {
+            cortex_m::asm::wfe();
         }
     }
 }

@@ -3,10 +3,9 @@
 use super::frame::MAX_PAYLOAD;
 use super::message::{Answer, Clip, Form, NO_LABEL, Reason, Refused, Request, Welcome, kind};
 use super::port::Port;
-use super::{Line, LineFailed};
+use super::{FFT, Line, LineFailed, MEL};
 use crate::error::AppError;
 use crate::job::{Job, names};
-use crate::listen::{FFT, MEL};
 use crate::outcome::Outcome;
 use crate::samples::{as_i8, as_i8_mut, first_greatest};
 use crate::session::{MAX_CLASSES, Memory, larger};
