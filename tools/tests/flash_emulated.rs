@@ -10,11 +10,12 @@
 
 #[allow(dead_code)]
 mod common;
+#[path = "common/served.rs"]
+mod served;
 
 use common::{TinyModel, json, run, write_tones};
-use std::io::BufRead;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use served::Served;
+use std::path::Path;
 use tailtune::store::Record;
 use tailtune::store::export::parse;
 use tailtune::store::record::checksum;
@@ -28,46 +29,6 @@ const SLOTS: [usize; 2] = [0xe2000, 0xf1000];
 /// Main flash, and where UICR.APPROTECT lies behind it in the server's file.
 const FLASH: usize = 0x10_0000;
 const APPROTECT: usize = FLASH + 0x208;
-
-struct Served {
-    child: Child,
-    probe: String,
-}
-
-impl Served {
-    fn start(dir: &Path, chip: &str, more: &[&str]) -> Self {
-        let program = std::env::var_os("VBOARD").map(PathBuf::from);
-        let program = program.expect("VBOARD names the program of tools/vboard");
-        let mut child = Command::new(program)
-            .args(["--chip", chip, "--flash", "chip.bin", "--port", "0"])
-            .args(more)
-            .current_dir(dir)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("vboard starts");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("its output");
-        let read = std::io::BufReader::new(out).read_line(&mut line);
-        assert!(read.expect("its port") > 0, "vboard ended at once");
-        let port = line.trim();
-        let probe = format!("1d50:6018:127.0.0.1:{port}");
-        Self { child, probe }
-    }
-
-    fn args<'a>(&'a self, args: &[&'a str]) -> Vec<&'a str> {
-        let on = ["--board", "nrf52840-dk", "--probe", &self.probe];
-        [args, &on].concat()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may have ended with the power.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn chip(dir: &Path) -> Vec<u8> {
     std::fs::read(dir.join("chip.bin")).unwrap()

@@ -55,8 +55,11 @@ impl Clips {
         });
         let sounds = sounds.collect::<Result<Vec<_>, _>>()?;
         let places: Vec<usize> = (0..sounds.len()).filter(|&i| sounds[i].is_none()).collect();
-        let reader = Reader::of_image(&image, None)?;
-        let mut others = reader.read(&data.subset(&places))?.into_iter();
+        let mut others = match &places[..] {
+            [] => Vec::new(),
+            places => Reader::of_image(&image, None)?.read(&data.subset(places))?,
+        }
+        .into_iter();
         let inputs = sounds.iter().map(|sound| match (sound, &front_end) {
             (Some(sound), Some(front_end)) => features(sound, front_end),
             _ => match others.next() {
