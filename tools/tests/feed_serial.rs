@@ -13,6 +13,8 @@ use mock_flash::MockFlash;
 use serialport::{SerialPort, TTYPort};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tailtune::store::Store;
 use tailtune_app::Memory;
@@ -38,6 +40,8 @@ struct Pty {
     nature: Nature,
     /// Calls that had something to do.
     calls: u32,
+    /// What was lost or changed: of reads, of writes.
+    faults: Arc<[AtomicU32; 2]>,
 }
 
 impl Line for Pty {
@@ -46,7 +50,8 @@ impl Line for Pty {
             return Ok(0);
         };
         self.calls += 1;
-        if self.nature == Nature::Noisy && self.calls % 23 == 0 {
+        if self.nature == Nature::Noisy && self.calls % 11 == 0 {
+            self.faults[0].fetch_add(1, Ordering::Relaxed);
             n -= 1;
         }
         Ok(n)
@@ -56,7 +61,10 @@ impl Line for Pty {
         self.calls += 1;
         let mut bytes = frame.to_vec();
         match self.nature {
-            Nature::Noisy if self.calls % 19 == 0 => bytes[3] ^= 4,
+            Nature::Noisy if self.calls % 13 == 0 => {
+                self.faults[1].fetch_add(1, Ordering::Relaxed);
+                bytes[3] ^= 4;
+            }
             Nature::Lying => bytes = lie(frame),
             _ => {}
         }
@@ -64,6 +72,7 @@ impl Line for Pty {
     }
 
     fn wait(&mut self) -> bool {
+        std::thread::sleep(Duration::from_micros(100));
         true
     }
 }
@@ -87,15 +96,21 @@ fn lie(bytes: &[u8]) -> Vec<u8> {
     buffer[..n].to_vec()
 }
 
-/// Serves one visit on a pseudo terminal; returns its path. Both ends stay open as long as the thread runs.
-fn serve(dir: &Path, nature: Nature) -> String {
+/// Returns the device's end of a pseudo terminal and the path of the host's, which is closed until somebody opens it.
+fn pty() -> (TTYPort, String) {
     let (mut port, mut host) = TTYPort::pair().unwrap();
     host.set_exclusive(false).unwrap();
     port.set_timeout(Duration::from_millis(1)).unwrap();
     let path = host.name().unwrap();
+    (port, path)
+}
+
+/// Serves every visit on a pseudo terminal; returns its path.
+fn serve(dir: &Path, nature: Nature, faults: &Arc<[AtomicU32; 2]>) -> String {
+    let faults = faults.clone();
+    let (port, path) = pty();
     let image = Int8Model::read(&dir.join("tiny.bin")).unwrap();
     std::thread::spawn(move || {
-        let _open = host;
         let flash = MockFlash::<4, 4, BLOCK>::new(4);
         let slots = [0..2 * BLOCK as u32, 2 * BLOCK as u32..4 * BLOCK as u32];
         let mut store = Store::with_slots(flash, slots).unwrap();
@@ -104,9 +119,11 @@ fn serve(dir: &Path, nature: Nature) -> String {
             port,
             nature,
             calls: 0,
+            faults,
         };
         loop {
             memory.feed(&mut pty, image.bytes(), &mut store).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
         }
     });
     path
@@ -122,7 +139,7 @@ fn workplace() -> tempfile::TempDir {
         3,
     );
     let args = ["convert", "tiny", "--calibrate", "clips", "-o", "tiny.bin"];
-    json(dir, &args);
+    json(dir, &[&args[..], &["--board", "nrf52840-dk"]].concat());
     work
 }
 
@@ -131,8 +148,9 @@ fn a_line_that_loses_bytes_changes_nothing() {
     let work = workplace();
     let dir = work.path();
     let mut said = Vec::new();
+    let faults = Arc::default();
     for nature in [Nature::Sound, Nature::Noisy] {
-        let port = serve(dir, nature);
+        let port = serve(dir, nature, &faults);
         let feed = ["feed", "tiny.bin", "--data", "clips", "--serial", &port];
         let tune = ["--tune", "--test", "clips", "--epochs", "5"];
         let first = json(dir, &feed);
@@ -144,13 +162,16 @@ fn a_line_that_loses_bytes_changes_nothing() {
         said.push((first["clips"].clone(), tuned["tuned"].clone()));
     }
     assert_eq!(said[0], said[1]);
+    let [reads, writes] = &*faults;
+    let faults = [reads, writes].map(|n| n.load(Ordering::Relaxed));
+    assert!(faults.iter().all(|n| *n > 0), "{faults:?}");
 }
 
 #[test]
 fn answers_that_are_not_the_hosts_are_noticed() {
     let work = workplace();
     let dir = work.path();
-    let port = serve(dir, Nature::Lying);
+    let port = serve(dir, Nature::Lying, &Arc::default());
     let feed = ["feed", "tiny.bin", "--data", "clips", "--serial", &port];
     let output = tailtune(dir, &feed);
     assert_eq!(output.status.code(), Some(1));
@@ -171,9 +192,7 @@ fn answers_that_are_not_the_hosts_are_noticed() {
 fn silence_and_missing_ports_are_named() {
     let work = workplace();
     let dir = work.path();
-    let (_nobody, mut host) = TTYPort::pair().unwrap();
-    host.set_exclusive(false).unwrap();
-    let port = host.name().unwrap();
+    let (_nobody, port) = pty();
     let feed = |port: &str| {
         let args = ["feed", "tiny.bin", "--data", "clips", "--timeout", "1"];
         common::run(dir, &[&args[..], &["--serial", port]].concat(), 1).1
