@@ -50,7 +50,7 @@ impl Line for Pty {
             return Ok(0);
         };
         self.calls += 1;
-        if self.nature == Nature::Noisy && self.calls % 11 == 0 {
+        if self.nature == Nature::Noisy && self.calls.is_multiple_of(11) {
             self.faults[0].fetch_add(1, Ordering::Relaxed);
             n -= 1;
         }
@@ -61,7 +61,7 @@ impl Line for Pty {
         self.calls += 1;
         let mut bytes = frame.to_vec();
         match self.nature {
-            Nature::Noisy if self.calls % 13 == 0 => {
+            Nature::Noisy if self.calls.is_multiple_of(13) => {
                 self.faults[1].fetch_add(1, Ordering::Relaxed);
                 bytes[3] ^= 4;
             }

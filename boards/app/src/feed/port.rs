@@ -115,7 +115,7 @@ impl<L: Line> Platform for Port<'_, L> {
     fn between_steps(&mut self) {
         self.line.between_steps();
         self.steps = self.steps.wrapping_add(1);
-        if self.steps % STEPS == 0 {
+        if self.steps.is_multiple_of(STEPS) {
             let mut buffer = [0; 16];
             let frame = Frame {
                 kind: kind::WORKING,

@@ -412,10 +412,6 @@ fn receive<L: Line>(
 }
 
 /// Takes the request to learn, and what it needs out of `work`.
-#[expect(
-    clippy::type_complexity,
-    reason = "three things that are cut out of one piece of memory"
-)]
 fn begin<'m, L: Line>(
     port: &mut Port<'_, L>,
     image: &Image<'_>,
@@ -455,7 +451,7 @@ fn newest<'m, F: NorFlash>(
     let bytes = work.bytes(saved.len)?;
     let loaded = store.load(&id, bytes);
     let saved = loaded.map_err(|_| Refused::new(Reason::Store))?;
-    let bytes = &*bytes.get(..saved.len).unwrap_or_default();
+    let bytes = bytes.get(..saved.len).unwrap_or_default();
     let tail = Tail::parse(bytes).map_err(|_| Refused::new(Reason::Tail))?;
     Ok((Some(tail), [bytes.len() as u32, checksum(bytes)]))
 }
