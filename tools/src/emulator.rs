@@ -96,11 +96,7 @@ pub struct JobRequest<'a> {
 impl JobRequest<'_> {
     /// Returns the job's bytes.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut names = Vec::new();
-        for name in self.added {
-            names.push(name.len() as u8);
-            names.extend_from_slice(name.as_bytes());
-        }
+        let names = names(self.added);
         let first = self.train.first().or(self.test.first());
         let job = Job {
             kind: self.kind,
@@ -118,6 +114,16 @@ impl JobRequest<'_> {
         }
         bytes
     }
+}
+
+/// Returns the names of added classes as a job carries them.
+pub fn names(added: &[String]) -> Vec<u8> {
+    let mut names = Vec::new();
+    for name in added {
+        names.push(name.len() as u8);
+        names.extend_from_slice(name.as_bytes());
+    }
+    names
 }
 
 /// An emulated board with its firmware.

@@ -8,6 +8,7 @@ pub mod data;
 pub mod emulator;
 pub mod evaluation;
 pub mod export;
+pub mod feed;
 pub mod flash;
 pub mod float_model;
 pub mod image_file;

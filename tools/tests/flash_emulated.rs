@@ -10,12 +10,13 @@
 
 #[allow(dead_code)]
 mod common;
+#[path = "common/served.rs"]
+mod served;
 
 use common::{TinyModel, json, run, write_tones};
-use std::io::BufRead;
+use served::Served;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use tailtune::store::Record;
 use tailtune::store::export::parse;
 use tailtune::store::record::checksum;
@@ -59,51 +60,6 @@ impl Kind {
     fn model(&self, image: &[u8]) -> Range<usize> {
         let start = self.span(&self.board.regions.model).start;
         start..start + image.len()
-    }
-}
-
-struct Served {
-    child: Child,
-    probe: String,
-    board: String,
-}
-
-impl Served {
-    fn start(dir: &Path, kind: &Kind, more: &[&str]) -> Self {
-        let program = std::env::var_os("VBOARD").map(PathBuf::from);
-        let program = program.expect("VBOARD names the program of tools/vboard");
-        let mut child = Command::new(program)
-            .args(["--chip", kind.chip, "--flash", "chip.bin", "--port", "0"])
-            .args(more)
-            .current_dir(dir)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("vboard starts");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("its output");
-        let read = std::io::BufReader::new(out).read_line(&mut line);
-        assert!(read.expect("its port") > 0, "vboard ended at once");
-        let port = line.trim();
-        let probe = format!("1d50:6018:127.0.0.1:{port}");
-        Self {
-            child,
-            probe,
-            board: kind.board.name.clone(),
-        }
-    }
-
-    fn args<'a>(&'a self, args: &[&'a str]) -> Vec<&'a str> {
-        let on = ["--board", &self.board, "--probe", &self.probe];
-        [args, &on].concat()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may have ended with the power.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -166,7 +122,7 @@ fn in_and_out(kind: &Kind) {
     let name = &kind.board.name;
     let (work, image) = workplace(kind);
     let dir = work.path();
-    let served = Served::start(dir, kind, &[]);
+    let served = Served::start(dir, &kind.board.name, kind.chip, &[]);
     let said = json(dir, &served.args(&["flash", "tiny.hex"]));
     assert_eq!(said["verified"], true, "{name}");
     let flashed = chip(dir);
@@ -219,7 +175,12 @@ fn a_cut_anywhere_is_an_error_and_the_same_call_repairs_it() {
             let _ = std::fs::remove_file(dir.join("chip.bin"));
             {
                 let cut = cut.to_string();
-                let served = Served::start(dir, &kind, &["--cut-after", &cut, "--torn", "7"]);
+                let served = Served::start(
+                    dir,
+                    &kind.board.name,
+                    kind.chip,
+                    &["--cut-after", &cut, "--torn", "7"],
+                );
                 let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
                 assert!(
                     err.contains("run the same command again"),
@@ -232,7 +193,7 @@ fn a_cut_anywhere_is_an_error_and_the_same_call_repairs_it() {
                 "{}: {cut}",
                 kind.chip
             );
-            let served = Served::start(dir, &kind, &[]);
+            let served = Served::start(dir, &kind.board.name, kind.chip, &[]);
             json(dir, &served.args(&["flash", "tiny.hex"]));
             drop(served);
             assert_eq!(chip(dir)[kind.model(&image)], image, "{}: {cut}", kind.chip);
@@ -250,7 +211,7 @@ fn a_cut_while_a_tail_is_written_loses_none() {
         std::fs::write(dir.join("old.tail"), &old).unwrap();
         std::fs::write(dir.join("new.tail"), &new).unwrap();
         {
-            let served = Served::start(dir, &kind, &[]);
+            let served = Served::start(dir, &kind.board.name, kind.chip, &[]);
             json(dir, &served.args(&["flash", "tiny.hex"]));
             json(dir, &served.args(&["tail", "write", "old.tail"]));
         }
@@ -262,11 +223,16 @@ fn a_cut_while_a_tail_is_written_loses_none() {
             std::fs::write(dir.join("chip.bin"), &before).unwrap();
             {
                 let cut = cut.to_string();
-                let served = Served::start(dir, &kind, &["--cut-after", &cut, "--torn", "3"]);
+                let served = Served::start(
+                    dir,
+                    &kind.board.name,
+                    kind.chip,
+                    &["--cut-after", &cut, "--torn", "3"],
+                );
                 let (_, err) = run(dir, &served.args(&["tail", "write", "new.tail"]), 1);
                 assert!(err.contains("run the same command again"), "{at}: {err}");
             }
-            let served = Served::start(dir, &kind, &[]);
+            let served = Served::start(dir, &kind.board.name, kind.chip, &[]);
             json(dir, &served.args(&["tail", "read", "-o", "out.tail"]));
             assert_eq!(read_out(dir), payload(&old), "{at}");
             json(dir, &served.args(&["tail", "write", "new.tail"]));
@@ -284,7 +250,7 @@ fn another_chip_than_the_boards_is_named_and_left_alone() {
         let other = &kinds[(i + 1) % kinds.len()];
         let (work, _) = workplace(kind);
         let dir = work.path();
-        let mut served = Served::start(dir, other, &[]);
+        let mut served = Served::start(dir, &other.board.name, other.chip, &[]);
         served.board = kind.board.name.clone();
         let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
         let expected = format!("board {} has {}", kind.board.name, kind.board.chip);
@@ -302,7 +268,7 @@ fn broken_flash_is_named() {
         let dir = work.path();
         let stuck = format!("{:#x}", kind.board.regions.model.address + 0x100);
         {
-            let served = Served::start(dir, &kind, &["--stuck", &stuck]);
+            let served = Served::start(dir, &kind.board.name, kind.chip, &["--stuck", &stuck]);
             let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
             // One of the word's bytes.
             let place = format!("was read back at {}", &stuck[..stuck.len() - 1]);
@@ -311,7 +277,7 @@ fn broken_flash_is_named() {
         }
         std::fs::remove_file(dir.join("chip.bin")).unwrap();
         {
-            let served = Served::start(dir, &kind, &["--no-write-enable"]);
+            let served = Served::start(dir, &kind.board.name, kind.chip, &["--no-write-enable"]);
             let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
             assert!(!err.is_empty(), "{}", kind.chip);
             println!("{}: {err}", kind.chip);
@@ -327,14 +293,14 @@ fn a_protected_chip_opens_when_asked_to_erase_all() {
     let [kind, ..] = kinds();
     let (work, image) = workplace(&kind);
     let dir = work.path();
-    drop(Served::start(dir, &kind, &[]));
+    drop(Served::start(dir, &kind.board.name, kind.chip, &[]));
     let slots = kind.board.regions.tails.each_ref();
     let slots = slots.map(|slot| kind.span(slot).start);
     let mut protected = chip(dir);
     protected[APPROTECT] = 0;
     protected[slots[0]] = 0x55;
     std::fs::write(dir.join("chip.bin"), &protected).unwrap();
-    let served = Served::start(dir, &kind, &[]);
+    let served = Served::start(dir, &kind.board.name, kind.chip, &[]);
     let (_, err) = run(dir, &served.args(&["flash", "tiny.hex"]), 1);
     assert!(
         err.contains("is protected") && err.contains("--chip-erase --erase-tails"),

@@ -9,6 +9,7 @@
 //! tune       any method, and its tail to the store
 //! error      why a job was not done
 //! listen     sound → frames → encoder → answers (feature `audio`)
+//! feed       the same for clips that a host sends over RTT or a serial line, and learning from them
 //! bench      instructions of operators and layers (feature `bench`)
 //! device     all of it on a real board: regions, a job in flash, LED and button (feature `device`)
 //! ```
@@ -28,6 +29,7 @@ pub mod check;
 #[cfg(feature = "device")]
 pub mod device;
 mod error;
+pub mod feed;
 pub mod job;
 #[cfg(feature = "audio")]
 mod listen;

@@ -1,16 +1,13 @@
 //! Sound in blocks, as a microphone gives it → frames → logits.
 
 use crate::error::{AppError, PlatformError, room};
+use crate::feed::{FFT, MEL};
 use crate::job::{Job, LABEL_BYTES};
 use crate::session::{MAX_CLASSES, Platform};
 use tailtune::audio::{Ring, Stream};
 use tailtune::image::{Image, InputKind};
 use tailtune::model::{Encoder, Head, Input};
 use zerocopy::{FromBytes, IntoBytes};
-
-/// The Fourier transform of the images that a board listens with, and the most mel bands.
-const FFT: usize = 512;
-const MEL: usize = 80;
 
 /// Bytes of a block: 8 ms at 16 kHz.
 const BLOCK: usize = 256;

@@ -27,13 +27,15 @@ use crate::tune::Done;
 use tailtune::store::Saved;
 use tailtune::tune::Verdict;
 use zerocopy::little_endian::{F32, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The first four bytes of a record.
 pub const MAGIC: [u8; 4] = *b"TTRS";
 
 /// The record of an adapt or evaluate job: see the [module](self).
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(C)]
 pub struct Outcome {
     /// [`MAGIC`].

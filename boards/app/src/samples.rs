@@ -113,8 +113,13 @@ impl<'p, P: Platform> JobSamples<'p, P> {
 pub(crate) fn best_class(head: &Head<'_>, features: &Features<'_>) -> Option<u16> {
     let mut logits = [i16::MIN; MAX_CLASSES];
     head.logits(features, &mut logits);
+    first_greatest(logits.get(..head.n_classes().min(MAX_CLASSES))?)
+}
+
+/// Returns the place of the greatest logit, the first of equal ones.
+pub(crate) fn first_greatest(logits: &[i16]) -> Option<u16> {
     let mut best: Option<(u16, i16)> = None;
-    for (class, &logit) in (0u16..).zip(logits.iter().take(head.n_classes())) {
+    for (class, &logit) in (0u16..).zip(logits) {
         if best.is_none_or(|(_, most)| logit > most) {
             best = Some((class, logit));
         }

@@ -58,12 +58,12 @@ pub struct ReplayFlash<R> {
 /// of a tune is laid out: features or a latent, the head, the method, the tail. Head and method take the
 /// arena instead where that is the larger one.
 pub struct Memory<const A: usize, const I: usize, const C: usize, const N: usize, const W: usize> {
-    arena: Arena<A>,
-    input: [u8; I],
-    names: [ClassName; C],
+    pub(crate) arena: Arena<A>,
+    pub(crate) input: [u8; I],
+    pub(crate) names: [ClassName; C],
     seen: [u32; C],
-    labels: [[u16; N]; 2],
-    work: WorkMemory<W>,
+    pub(crate) labels: [[u16; N]; 2],
+    pub(crate) work: WorkMemory<W>,
 }
 
 impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: usize>
@@ -261,7 +261,7 @@ fn room_for<E>(needed: u32, found: usize) -> Result<(), AppError<E>> {
 }
 
 /// Returns the larger of two pieces of memory: the arena, once the encoder has done its part, or what is left.
-fn larger<'m>(arena: &'m mut [u8], work: Workspace<'m>) -> Workspace<'m> {
+pub(crate) fn larger<'m>(arena: &'m mut [u8], work: Workspace<'m>) -> Workspace<'m> {
     let arena = as_f32_mut(arena);
     match arena.len() > work.left() {
         true => Workspace::new(arena),

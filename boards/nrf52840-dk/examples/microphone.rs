@@ -9,7 +9,6 @@
 
 use core::cell::RefCell;
 use defmt::{error, info};
-use defmt_rtt as _;
 use embassy_executor::Spawner;
 use embassy_futures::join::join;
 use embassy_futures::yield_now;
@@ -17,6 +16,7 @@ use embassy_nrf::pdm::{self, Frequency, Pdm, Ratio, SamplerState};
 use embassy_nrf::{bind_interrupts, peripherals};
 use embassy_time::{Instant, Timer};
 use panic_probe as _;
+use rtt_target::rtt_init_defmt;
 use static_cell::ConstStaticCell;
 use tailtune::audio::{Ring, Stream};
 use tailtune::image::Image;
@@ -58,6 +58,7 @@ impl Ears<'_, '_> {
 
 #[embassy_executor::main]
 async fn main(_spawner: Spawner) {
+    rtt_init_defmt!();
     let p = embassy_nrf::init(Default::default());
     // SAFETY: flash is always readable on this part, and nothing here writes to it.
     let regions = unsafe { Regions::linked() };

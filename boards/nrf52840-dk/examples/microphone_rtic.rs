@@ -6,7 +6,6 @@
 #![no_std]
 #![no_main]
 
-use defmt_rtt as _;
 use panic_probe as _;
 
 #[rtic::app(device = nrf_pac, peripherals = false, dispatchers = [EGU0_SWI0])]
@@ -60,6 +59,7 @@ mod app {
         seen_memory: [i8; INPUT] = [0; INPUT],
     ])]
     fn init(cx: init::Context) -> (Shared, Local) {
+        rtt_target::rtt_init_defmt!();
         // SAFETY: flash is always readable on this part, and nothing here writes to it.
         let regions = unsafe { Regions::linked() };
         let image = Image::parse(regions.model).ok();

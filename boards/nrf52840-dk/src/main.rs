@@ -1,21 +1,26 @@
-//! tailtune's application on the nRF52840 DK: LED 1, button 1, latents in the external flash.
+//! tailtune's application on the nRF52840 DK: LED 1, button 1, latents in the external flash, clips from a
+//! host over RTT.
 
 #![no_std]
 #![no_main]
 
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
 use defmt::error;
-use defmt_rtt as _;
 use embassy_executor::Spawner;
 use embassy_nrf::gpio::{Input, Level, Output, OutputDrive, Pull};
 use embassy_nrf::nvmc::Nvmc;
 use embassy_nrf::qspi::{self, Qspi};
 use embassy_nrf::{bind_interrupts, peripherals};
-use embassy_time::{Delay, Timer};
-use embedded_hal::digital::PinState;
+use embassy_time::{Duration, Instant, Timer};
+use embedded_hal::delay::DelayNs;
+use embedded_hal::digital::{OutputPin, PinState};
 use panic_probe as _;
+use rtt_target::{ChannelMode, rtt_init, set_defmt_channel};
 use static_cell::ConstStaticCell;
 use tailtune_app::Memory;
-use tailtune_app::device::{Device, LedButton, Regions};
+use tailtune_app::device::{Device, LedButton, Regions, RttLine};
 
 /// Room for KWT-1 and everything smaller: 32 KiB of arena, inputs of 98 × 40, 32 added classes, 128 training
 /// and 128 test samples, 112 KiB to tune in: with the arena less than 160 KiB, the last block of KWT-1 included.
@@ -26,11 +31,29 @@ bind_interrupts!(struct Irqs {
     QSPI => qspi::InterruptHandler<peripherals::QSPI>;
 });
 
+/// Milliseconds between two looks at the line.
+const TICK_MS: u64 = 20;
+
 /// Bytes of the board's external flash, an MX25R6435F.
 const EXTERNAL_FLASH: u32 = 8 * 1024 * 1024;
 
 #[embassy_executor::main]
 async fn main(_spawner: Spawner) {
+    let channels = rtt_init! {
+        up: {
+            0: { size: 1024, mode: ChannelMode::NoBlockTrim, name: "defmt" }
+            1: { size: 2048, mode: ChannelMode::NoBlockSkip, name: "tailtune feed" }
+        }
+        down: {
+            0: { size: 2048, name: "tailtune feed" }
+        }
+    };
+    set_defmt_channel(channels.up.0);
+    let mut line = RttLine {
+        up: channels.up.1,
+        down: channels.down.0,
+        clock: || Instant::now().as_micros() as u32,
+    };
     let p = embassy_nrf::init(Default::default());
     let mut config = qspi::Config::default();
     config.capacity = EXTERNAL_FLASH;
@@ -48,19 +71,43 @@ async fn main(_spawner: Spawner) {
             button: Input::new(p.P0_11, Pull::Up),
             held: PinState::Low,
         },
-        delay: Delay,
+        delay: Doze(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await),
         reset: cortex_m::peripheral::SCB::sys_reset,
     };
     // SAFETY: flash is always readable on this part, and only the slots are ever written.
     let regions = unsafe { Regions::linked() };
-    device.work(MEMORY.take(), regions, Nvmc::new(p.NVMC), external);
-    // The core sleeps between blinks.
-    let mut led = device.io.led;
+    let memory = MEMORY.take();
+    let mut flash = Nvmc::new(p.NVMC);
+    device.work(memory, regions.clone(), &mut flash, external);
+    // The core sleeps between two looks at the line.
     loop {
-        led.set_low();
-        Timer::after_millis(100).await;
-        led.set_high();
-        Timer::after_millis(900).await;
+        for tick in 0..1000 / TICK_MS {
+            let lit = tick < 100 / TICK_MS;
+            // A pin of this chip does not fail.
+            let _ = device
+                .io
+                .led
+                .set_state(if lit { PinState::Low } else { PinState::High });
+            device.feed(&mut line, memory, regions.model, &mut flash, &regions.slots);
+            Timer::after_millis(TICK_MS).await;
+        }
+    }
+}
+
+/// A delay in which the core sleeps, for what is not async; made of the waker of the task that calls it.
+struct Doze(Waker);
+
+impl DelayNs for Doze {
+    fn delay_ns(&mut self, ns: u32) {
+        let mut timer = pin!(Timer::after(Duration::from_nanos(ns.into())));
+        // The timer's interrupt ends the sleep; the task that it wakes, too, is this one.
+        while timer
+            .as_mut()
+            .poll(&mut Context::from_waker(&self.0))
+            .is_pending()
+        {
+            cortex_m::asm::wfe();
+        }
     }
 }
 

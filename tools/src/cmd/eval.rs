@@ -331,7 +331,8 @@ fn as_text(evaluation: &Evaluation) -> Result<(), CommandError> {
     }
 }
 
-fn confusion_table(labels: &[String], column: &Column) -> Result<(), CommandError> {
+/// Prints counts of truth and answer, and each class's scores.
+pub(super) fn confusion_table(labels: &[String], column: &Column) -> Result<(), CommandError> {
     let title = format!("{}: truth \\ predicted", column.name);
     let mut header = vec![title.as_str()];
     header.extend(labels.iter().map(String::as_str));

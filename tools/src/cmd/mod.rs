@@ -9,6 +9,10 @@ mod boards;
 pub mod convert;
 mod demo;
 pub mod eval;
+#[cfg(feature = "flash")]
+mod feed;
+#[cfg(feature = "flash")]
+mod feed_round;
 mod fit_args;
 mod flash;
 mod inspect;
@@ -48,6 +52,8 @@ enum Command {
     Boards(boards::Boards),
     Flash(Box<flash::Flash>),
     Tail(Box<tail::Tail>),
+    #[cfg(feature = "flash")]
+    Feed(Box<feed::Feed>),
     Merge(merge::Merge),
     Probes(probes::Probes),
     Demo(demo::Demo),
@@ -90,6 +96,8 @@ fn run(cli: Cli) -> ExitCode {
         Command::Boards(c) => c.run(),
         Command::Flash(c) => c.run(),
         Command::Tail(c) => c.run(),
+        #[cfg(feature = "flash")]
+        Command::Feed(c) => c.run(),
         Command::Merge(c) => c.run(),
         Command::Probes(c) => c.run(),
         Command::Demo(c) => c.run(),

@@ -5,6 +5,8 @@ use super::{CommandError, wrong_call};
 use crate::board::{self, Board};
 use crate::flash::device::{Device, Step};
 use crate::flash::plan::real;
+#[cfg(feature = "flash")]
+use crate::flash::{device::DeviceError, probe::ProbeDevice};
 use clap::Args;
 use indicatif::ProgressBar;
 
@@ -28,13 +30,8 @@ impl OnProbe {
 
     #[cfg(feature = "flash")]
     fn open(&self, unlock: bool) -> Result<Box<dyn Device>, CommandError> {
-        use crate::flash::device::DeviceError;
-        let probe = self.probe.as_deref();
-        match crate::flash::probe::ProbeDevice::attach(&self.board, probe, unlock) {
-            Ok(device) => Ok(Box::new(device)),
-            Err(e @ DeviceError::Selector { .. }) => Err(wrong_call(e)),
-            Err(e) => Err(e.into()),
-        }
+        let device = attach_probe(&self.board, self.probe.as_deref(), unlock)?;
+        Ok(Box::new(device))
     }
 
     #[cfg(not(feature = "flash"))]
@@ -53,6 +50,20 @@ impl OnProbe {
         let done = done?;
         resumed?;
         Ok(done)
+    }
+}
+
+/// Attaches to a board's chip.
+#[cfg(feature = "flash")]
+pub fn attach_probe(
+    board: &Board,
+    probe: Option<&str>,
+    unlock: bool,
+) -> Result<ProbeDevice, CommandError> {
+    match ProbeDevice::attach(board, probe, unlock) {
+        Ok(device) => Ok(device),
+        Err(e @ DeviceError::Selector { .. }) => Err(wrong_call(e)),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -42,6 +42,33 @@ pub(super) fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
     Ok(samples)
 }
 
+/// Returns the samples that lie in the folder itself, or the one that a file is, all of one class; none where
+/// there are none.
+pub(super) fn flat(path: &Path, label: &str) -> Result<Vec<Sample>, DataError> {
+    let files = match path.is_dir() {
+        true => entries(path)?,
+        false => vec![path.to_owned()],
+    };
+    let mut samples = Vec::new();
+    for file in files.into_iter().filter(|p| p.is_file()) {
+        // Its own form of data, of many samples.
+        let manifest = !path.is_dir() && file.extension().is_some_and(|e| e == "csv");
+        if manifest {
+            continue;
+        }
+        let Some(source) = source(&file)? else {
+            continue;
+        };
+        samples.push(Sample {
+            id: id_of(&file),
+            label: label.to_owned(),
+            speaker: None,
+            source,
+        });
+    }
+    Ok(samples)
+}
+
 /// Returns what a file holds by its extension; none for files of other kinds.
 pub(super) fn source(path: &Path) -> Result<Option<Source>, DataError> {
     let extension = path.extension().and_then(|e| e.to_str());

@@ -211,6 +211,23 @@ impl Dataset {
         Ok(Self { samples, numbered })
     }
 
+    /// Opens samples that are all of one class: a folder of files, one file, or any other form of data, whose own
+    /// labels are passed over.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_as(path: &Path, label: &str) -> Result<Self, DataError> {
+        let mut samples = folder::flat(path, label)?;
+        if samples.is_empty() {
+            samples = Self::open(path)?.samples;
+            samples.iter_mut().for_each(|s| s.label = label.to_owned());
+        }
+        Ok(Self {
+            samples,
+            numbered: false,
+        })
+    }
+
     /// Replaces class numbers by the model's `names`. A number beyond them stays: it is a class that
     /// the model does not know.
     pub fn name_classes(&mut self, names: &[String]) {

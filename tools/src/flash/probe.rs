@@ -1,4 +1,4 @@
-//! A chip behind a real probe, by the probe-rs library: the only file that knows of it.
+//! A chip behind a real probe, by the probe-rs library: the only file but `feed::rtt` that knows of it.
 
 use super::device::{Device, DeviceError, Progress, Step};
 use super::file::Piece;
@@ -95,6 +95,11 @@ impl ProbeDevice {
         let halted = device.session.core(0).and_then(|mut c| c.halt(HALT));
         halted.map_err(|e| device.failed("halting the core", &e, false))?;
         Ok(device)
+    }
+
+    /// Hands the session over, for what only it can do.
+    pub(crate) fn into_session(self) -> Session {
+        self.session
     }
 
     fn word(&mut self, address: u32) -> Option<u32> {
@@ -414,7 +419,7 @@ fn cannot_open(probe: &Found, reason: String) -> DeviceError {
 }
 
 /// Returns an error and its causes, each said once.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string().trim_end_matches('.').to_owned();
     let mut source = error.source();
     while let Some(cause) = source {

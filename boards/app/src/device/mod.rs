@@ -4,6 +4,7 @@
 //! ```text
 //! regions    where everything lies, from the linker script
 //! job        a job in flash, its progress on the LED, its result on defmt
+//! feed       clips from a host over RTT (feature `feed`)
 //! place      memory in a RAM of its own
 //! no_flash   the latents' flash of a board that tunes heads only
 //! ```
@@ -13,11 +14,15 @@
 //! reset, does the job whatever flash holds. The LED flickers while the encoder works and blinks when
 //! all is done.
 
+#[cfg(feature = "feed")]
+mod feed;
 mod job;
 mod no_flash;
 mod place;
 mod regions;
 
+#[cfg(feature = "feed")]
+pub use feed::RttLine;
 pub use job::{FlashJob, LedButton};
 pub use no_flash::NoFlash;
 pub use place::zeroed;
