@@ -3,6 +3,10 @@
 //! A run gets the firmware, the image, the job and the file that is the board's flash, and nothing
 //! else: starting it again with the same flash file is a reset.
 
+mod results;
+
+pub use results::{DecodeResult, InferResult, decode_results, infer_results, outcome};
+
 use crate::board::Board;
 use crate::qemu::Qemu;
 use crate::toolchain::{Toolchain, ToolchainError};
@@ -13,10 +17,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tailtune::image::Image;
+use tailtune::image::{InputKind, ModelConfig};
 use tailtune::tune::Recipe;
 use tailtune_app::job::{Job, Kind};
-use tailtune_app::outcome::Outcome;
 
 /// Why a job was not done on the emulated board.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +77,32 @@ pub enum EmulatorError {
 pub struct JobSample {
     /// Its class.
     pub label: u16,
-    /// int8 frames.
+    /// int8 frames, or what [`Self::tokens`] makes.
     pub values: Vec<i8>,
+}
+
+impl JobSample {
+    /// Returns an input of tokens as a board takes it, with room for the model's longest one.
+    pub fn tokens(label: u16, ids: &[u32], segments: &[u8], config: &ModelConfig) -> Self {
+        let room = config.max_input_len();
+        let mut bytes = (ids.len() as u32).to_le_bytes().to_vec();
+        bytes.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
+        bytes.resize(4 + 4 * room, 0);
+        if matches!(
+            config.input,
+            InputKind::Tokens {
+                n_segments: 1..,
+                ..
+            }
+        ) {
+            bytes.extend(segments);
+            bytes.resize(4 + 5 * room, 0);
+        }
+        Self {
+            label,
+            values: bytes.into_iter().map(|b| b as i8).collect(),
+        }
+    }
 }
 
 /// What a board is to do.
@@ -216,8 +243,18 @@ impl Emulator {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&result, e)),
             _ => {}
         }
-        self.execute(&self.firmware, dir, &[], line)?;
+        // Instructions are counted for what reports them, and cost time.
+        let icount = self.icount();
+        let counted = Job::parse(job).is_some_and(|job| job.kind == Kind::Decode);
+        let more: &[&str] = if counted { &["-icount", &icount] } else { &[] };
+        self.execute(&self.firmware, dir, more, line)?;
         std::fs::read(&result).map_err(|e| io(&result, e))
+    }
+
+    /// The emulator's option that makes its timers count instructions.
+    fn icount(&self) -> String {
+        let shift = self.board.emulator.and_then(|e| e.icount_shift);
+        format!("shift={},align=off,sleep=off", shift.unwrap_or(0))
     }
 
     /// Runs the board's bench on an image, counting instructions; returns its lines.
@@ -239,13 +276,7 @@ impl Emulator {
     fn count(&self, program: &str, dir: &Path, image: &[u8]) -> Result<Vec<String>, EmulatorError> {
         let path = dir.join("model.bin");
         std::fs::write(&path, image).map_err(|source| EmulatorError::Io { path, source })?;
-        let shift = self
-            .board
-            .emulator
-            .and_then(|e| e.icount_shift)
-            .unwrap_or(0);
-        let shift = format!("shift={shift},align=off,sleep=off");
-        self.lines(program, dir, &["-icount", &shift])
+        self.lines(program, dir, &["-icount", &self.icount()])
     }
 
     /// Runs the kernels' differential test on the board; returns its lines.
@@ -416,51 +447,4 @@ fn watch(mut child: Child, qemu: Qemu, line: &mut dyn FnMut(&str)) -> Result<(),
         status: status.to_string(),
         console,
     })
-}
-
-/// The logits of one sample, twice.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InferResult {
-    /// By the whole forward.
-    pub whole: Vec<i16>,
-    /// By the forward in steps.
-    pub steps: Vec<i16>,
-}
-
-/// Reads the result of an infer job.
-///
-/// # Errors
-/// [`EmulatorError::Result`].
-pub fn infer_results(bytes: &[u8], image: &Image<'_>) -> Result<Vec<InferResult>, EmulatorError> {
-    let n = image.labels().len();
-    if n == 0 || !bytes.len().is_multiple_of(4 * n) {
-        return Err(EmulatorError::Result(format!(
-            "{} bytes for {n} classes",
-            bytes.len()
-        )));
-    }
-    let logits = |b: &[u8]| {
-        b.chunks_exact(2)
-            .map(|b| i16::from_le_bytes([b[0], b[1]]))
-            .collect()
-    };
-    let one = |b: &[u8]| InferResult {
-        whole: logits(&b[..2 * n]),
-        steps: logits(&b[2 * n..]),
-    };
-    Ok(bytes.chunks_exact(4 * n).map(one).collect())
-}
-
-/// Reads the result of an adapt or evaluate job: its record and the tail.
-///
-/// # Errors
-/// [`EmulatorError::Result`].
-pub fn outcome(bytes: &[u8]) -> Result<(Outcome, Vec<u8>), EmulatorError> {
-    match Outcome::parse(bytes) {
-        Some((outcome, tail)) => Ok((*outcome, tail.to_vec())),
-        None => Err(EmulatorError::Result(format!(
-            "{} bytes are no record",
-            bytes.len()
-        ))),
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
-use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
+use tailtune::image::{Activation, DecoderConfig, InputKind, ModelConfig, NormOrder, Pooling};
 use tailtune::model::arena_bytes;
 use tailtune::tune::block::Projections;
 use tailtune::tune::{BlockWeights, MethodId, Optimizer, Recipe, Schedule, Tail};
@@ -13,10 +13,10 @@ use tailtune_tools::adapt::{Sample, adapt};
 use tailtune_tools::audio::{FrontEnd, FrontEndConfig, FrontEndKind};
 use tailtune_tools::board;
 use tailtune_tools::emulator::{
-    Emulator, EmulatorError, JobRequest, JobSample, infer_results, outcome,
+    Emulator, EmulatorError, JobRequest, JobSample, decode_results, infer_results, outcome,
 };
 use tailtune_tools::image_writer::AlignedBytes;
-use tailtune_tools::int8::Int8Model;
+use tailtune_tools::int8::{Int8Model, Search};
 use tailtune_tools::reference::ModelInput;
 use tailtune_tools::synthetic::{self, Random};
 
@@ -156,6 +156,78 @@ fn a_fault_ends_the_run_at_once_and_says_what_it_was() {
         }
     }
     assert!(runs >= 12, "{runs}");
+}
+
+/// Decoders of even and odd shapes, on the core with kernels of its own and on one without.
+#[test]
+#[ignore = "needs the boards' targets and qemu-system-arm"]
+fn what_a_decoder_writes_is_the_hosts() {
+    let shape = |d_model, n_heads, norm, n_segments| ModelConfig {
+        d_model,
+        n_heads,
+        d_ff: 26,
+        seq_len: 9,
+        n_classes: 0,
+        input: InputKind::Tokens {
+            vocab_size: 40,
+            n_segments,
+        },
+        class_token: false,
+        norm,
+        pooling: Pooling::First,
+        decoder: Some(DecoderConfig {
+            n_layers: 2,
+            seq_len: 13,
+            vocab_size: 21,
+            start: 1,
+            end: 2,
+            tied: norm == NormOrder::Pre,
+            embed_norm: false,
+            final_norm: norm == NormOrder::Pre,
+        }),
+        ..CONFIG
+    };
+    let shapes = [
+        shape(20, 2, NormOrder::Pre, 0),
+        shape(18, 3, NormOrder::Post, 2),
+        shape(15, 5, NormOrder::Pre, 0),
+    ];
+    let boards = ["qemu-mps2-an386", "qemu-mps2-an385-v6m", "qemu-mps3-an547"];
+    let boards = boards.map(|name| board::find(name).expect("a board"));
+    for board in &boards {
+        let emulator = Emulator::build(board).expect("its firmware builds");
+        for (seed, config) in (1..).zip(shapes) {
+            let int8 = model(&config, seed);
+            let r = &mut Random::new(seed);
+            let inputs: Vec<ModelInput> = (0..6)
+                .map(|_| synthetic::input(&config, 1 + r.below(9) as usize, r))
+                .collect();
+            let want = int8
+                .generate(&inputs, Search::Greedy, &|| ())
+                .expect("fits");
+            let test: Vec<JobSample> = inputs
+                .iter()
+                .map(|input| match input {
+                    ModelInput::Tokens(ids, segments) => {
+                        JobSample::tokens(0, ids, segments, &config)
+                    }
+                    ModelInput::Frames(_) => panic!("the test's models read tokens"),
+                })
+                .collect();
+            let request = JobRequest {
+                kind: Kind::Decode,
+                ..infer(&test)
+            };
+            let dir = tempfile::tempdir().expect("a directory");
+            let job = request.bytes();
+            let bytes = emulator.run(dir.path(), int8.bytes(), &job, &mut |_| ());
+            let found = decode_results(&bytes.expect("done"), test.len()).expect("whole");
+            let tokens: Vec<_> = found.iter().map(|r| r.tokens.clone()).collect();
+            assert_eq!(tokens, want, "{}, {config:?}", board.name);
+            assert!(want.iter().any(|tokens| tokens.len() > 2));
+            assert!(found.iter().all(|r| r.encoder > 1000 && r.decoder > 1000));
+        }
+    }
 }
 
 #[test]

@@ -4,10 +4,11 @@
 //! offset size field
 //!  0     4    magic           "TTJB"
 //!  4     2    version         2
-//!  6     2    kind            0 infer, 1 adapt, 2 evaluate, 3 listen
+//!  6     2    kind            0 infer, 1 adapt, 2 evaluate, 3 listen, 4 decode
 //!  8     4    train samples
 //! 12     4    test samples
-//! 16     4    sample length   int8 values of one input; to listen, bytes of one clip of i16 samples
+//! 16     4    sample length   bytes of one input: int8 values of frames; tokens as below; to listen, a clip
+//!                             of i16 samples
 //! 20     4    names length    bytes of added class names
 //! 24     4    epochs
 //! 28     4    learning rate   f32
@@ -32,8 +33,11 @@
 //! 86     1    of last-block: its weights, 0 in place, 1 a copy, 2 a copy with momentum
 //! 87     1    reserved        0
 //! 88     n    names of added classes: one byte of length, then UTF-8
-//!  …          samples, the training ones first: label u16, then the int8 values
+//!  …          samples, the training ones first: label u16, then the input
 //! ```
+//!
+//! An input of tokens: their number u32, room for the ids of the longest input, u32 each, and where the
+//! model has segments for as many segment ids, u8 each.
 
 use tailtune::tune::block::{BlockOptions, LoraOptions, Projections};
 use tailtune::tune::{BlockWeights, Decay, MethodId, Optimizer, Recipe, RidgeOptions, Schedule};
@@ -63,6 +67,8 @@ pub enum Kind {
     Evaluate,
     /// Make frames out of every test clip's sound, run the model on the last ones, and report both.
     Listen,
+    /// Write the decoder's output for every test sample, and what it took.
+    Decode,
 }
 
 /// A job's header as bytes: see the [module](self).
@@ -131,6 +137,7 @@ impl Job {
                 1 => Kind::Adapt,
                 2 => Kind::Evaluate,
                 3 => Kind::Listen,
+                4 => Kind::Decode,
                 _ => return None,
             },
             train: h.train.get(),
@@ -164,6 +171,7 @@ impl Job {
                 Kind::Adapt => 1,
                 Kind::Evaluate => 2,
                 Kind::Listen => 3,
+                Kind::Decode => 4,
             }),
             train: U32::new(self.train),
             test: U32::new(self.test),
@@ -325,7 +333,7 @@ mod tests {
         let bad = [
             (0, b'X'),
             (4, 9),
-            (6, 4),
+            (6, 5),
             (22, 1),
             (64, 0),
             (64, 7),

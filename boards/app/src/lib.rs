@@ -8,6 +8,7 @@
 //! samples    the job's samples, through the encoder
 //! tune       any method, and its tail to the store
 //! error      why a job was not done
+//! decode     the decoder's outputs (feature `decode`)
 //! listen     sound → frames → encoder → answers (feature `audio`)
 //! feed       the same for clips that a host sends over RTT or a serial line, and learning from them
 //! bench      instructions of operators and layers (feature `bench`)
@@ -26,6 +27,8 @@ extern crate std;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod check;
+#[cfg(feature = "decode")]
+mod decode;
 #[cfg(feature = "device")]
 pub mod device;
 mod error;

@@ -4,6 +4,7 @@ use crate::error::{AppError, PlatformError, replay, room};
 use crate::job::{Job, LABEL_BYTES};
 use crate::session::{MAX_CLASSES, Platform};
 use embedded_storage::nor_flash::NorFlash;
+use tailtune::image::{Image, InputKind};
 use tailtune::model::{Encoder, Features, Head, Input, InputError};
 use tailtune::tune::{FlashReplay, Replay};
 use zerocopy::FromBytes;
@@ -18,6 +19,7 @@ pub(crate) struct JobSamples<'p, P> {
     pub platform: &'p mut P,
     pub job: Job,
     pub input: &'p mut [u8],
+    kind: InputKind,
 }
 
 impl<'p, P: Platform> JobSamples<'p, P> {
@@ -25,13 +27,20 @@ impl<'p, P: Platform> JobSamples<'p, P> {
         platform: &'p mut P,
         job: Job,
         buffer: &'p mut [u8],
+        image: &Image<'_>,
     ) -> Result<Self, AppError<E>> {
         let input = room(buffer, job.sample_len)?;
         Ok(Self {
             platform,
             job,
             input,
+            kind: image.config().input,
         })
+    }
+
+    /// Returns the sample that was read last.
+    pub fn input(&self) -> Input<'_> {
+        as_input(self.input, self.kind)
     }
 
     /// Reads sample `index` into the input buffer; returns its label.
@@ -52,7 +61,7 @@ impl<'p, P: Platform> JobSamples<'p, P> {
         encoder: &'e mut Encoder<'_>,
     ) -> Result<Features<'e>, InputError> {
         // Not taken out of the result before the end: a forward is large, and stacks are small.
-        let mut run = encoder.begin(Input::Frames(as_i8(self.input)));
+        let mut run = encoder.begin(as_input(self.input, self.kind));
         while run.as_mut().is_ok_and(|run| run.step()) {
             self.platform.between_steps();
         }
@@ -101,13 +110,32 @@ impl<'p, P: Platform> JobSamples<'p, P> {
     ) -> Result<(), AppError<E>> {
         for i in 0..self.job.train {
             let label = self.read(i)?;
-            let features = encoder.latent(Input::Frames(as_i8(self.input)), buffer)?;
+            let features = encoder.latent(self.input(), buffer)?;
             to.push(&features, label, ANY_LABEL).map_err(replay)?;
             self.platform.between_steps();
             self.platform.progress("train", i + 1, self.job.train);
         }
         Ok(())
     }
+}
+
+/// Returns a sample as the model reads it: frames as they are; of tokens a u32 with their number, ids
+/// u32 with room for the longest input, and as many segment ids u8 where the model has segments. What is
+/// no such sample becomes one that the model refuses.
+pub(crate) fn as_input(bytes: &[u8], kind: InputKind) -> Input<'_> {
+    let InputKind::Tokens { n_segments, .. } = kind else {
+        return Input::Frames(as_i8(bytes));
+    };
+    tokens(bytes, n_segments > 0).unwrap_or(Input::Frames(&[]))
+}
+
+fn tokens(bytes: &[u8], segments: bool) -> Option<Input<'_>> {
+    let (n, rest) = u32::ref_from_prefix(bytes).ok()?;
+    let (n, room) = (*n as usize, rest.len() / if segments { 5 } else { 4 });
+    let (ids, rest) = <[u32]>::ref_from_prefix_with_elems(rest, room).ok()?;
+    let ids = ids.get(..n)?;
+    let segments = if segments { rest.get(..n)? } else { &[] };
+    Some(Input::Tokens { ids, segments })
 }
 
 pub(crate) fn best_class(head: &Head<'_>, features: &Features<'_>) -> Option<u16> {

@@ -40,6 +40,12 @@ pub trait Platform {
         job
     }
 
+    /// Returns executed instructions, or what the board counts in their place, since some start; 0 on a
+    /// board that counts nothing. It wraps.
+    fn clock(&mut self) -> u32 {
+        0
+    }
+
     /// Runs between two steps of a forward: a watchdog is fed here, an LED toggled.
     fn between_steps(&mut self) {}
 }
@@ -59,7 +65,7 @@ pub struct ReplayFlash<R> {
 /// arena instead where that is the larger one.
 pub struct Memory<const A: usize, const I: usize, const C: usize, const N: usize, const W: usize> {
     pub(crate) arena: Arena<A>,
-    pub(crate) input: [u8; I],
+    pub(crate) input: Arena<I>,
     pub(crate) names: [ClassName; C],
     seen: [u32; C],
     pub(crate) labels: [[u16; N]; 2],
@@ -73,7 +79,7 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
     pub const fn new() -> Self {
         Self {
             arena: Arena::new(),
-            input: [0; I],
+            input: Arena::new(),
             names: [const { ClassName::EMPTY }; C],
             seen: [0; C],
             labels: [[0; N]; 2],
@@ -95,7 +101,7 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         let frames = image.config().input.frames();
         let (n_frames, n_features) = frames.ok_or(AppError::Input(InputError::Kind))?;
         let len = n_frames * n_features;
-        let input = room(&mut self.input, len as u32)?;
+        let input = room(self.input.as_mut_slice(), len as u32)?;
         input.fill(0);
         let features = encoder.forward(Input::Frames(as_i8(input)))?;
         best_class(&Head::new(&image)?, &features).ok_or(AppError::Job)
@@ -121,14 +127,23 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
             #[cfg(feature = "audio")]
             Kind::Listen => {
                 let encoder = Encoder::new(&image, self.arena.as_mut_slice())?;
-                crate::listen::listen(platform, &job, &image, encoder, &mut self.input)
+                let input = self.input.as_mut_slice();
+                crate::listen::listen(platform, &job, &image, encoder, input)
             }
             #[cfg(not(feature = "audio"))]
             Kind::Listen => Err(AppError::Job),
             Kind::Infer => {
-                let samples = JobSamples::new(platform, job, &mut self.input)?;
+                let samples = JobSamples::new(platform, job, self.input.as_mut_slice(), &image)?;
                 infer(samples, self.arena.as_mut_slice(), &image)
             }
+            #[cfg(feature = "decode")]
+            Kind::Decode => {
+                let input = self.input.as_mut_slice();
+                let samples = JobSamples::new(platform, job, input, &image)?;
+                crate::decode::decode(samples, self.arena.as_mut_slice(), &image)
+            }
+            #[cfg(not(feature = "decode"))]
+            Kind::Decode => Err(AppError::Job),
             Kind::Adapt | Kind::Evaluate => self.adapt(platform, job, &image, store, latents),
         }
     }
@@ -149,7 +164,7 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
         for count in [job.train, job.test] {
             room_for(count, N)?;
         }
-        let mut samples = JobSamples::new(platform, job, &mut self.input)?;
+        let mut samples = JobSamples::new(platform, job, self.input.as_mut_slice(), image)?;
         let mut work = self.work.workspace();
         // Features are kept to measure a tail's head on; a tail of the block needs the encoder once more.
         let below = job.kind == Kind::Adapt && job.recipe.method.below_the_block();
@@ -316,7 +331,7 @@ fn infer<P: Platform, E>(
         samples.read(samples.job.train.saturating_add(i))?;
         let mut logits = [0i16; MAX_CLASSES];
         let logits = logits.get_mut(..n).unwrap_or_default();
-        let whole = encoder.forward(Input::Frames(as_i8(samples.input)))?;
+        let whole = encoder.forward(samples.input())?;
         head.logits(&whole, logits);
         samples.platform.write_result(logits.as_bytes())?;
         let features = samples.forward(encoder)?;

@@ -4,6 +4,8 @@
 #![no_std]
 #![no_main]
 
+#[cfg_attr(target_arch = "riscv32", path = "../../qemu-virt-rv32/src/counter.rs")]
+mod counter;
 mod file;
 mod flash;
 mod host;
@@ -35,6 +37,7 @@ unsafe extern "C" {
 struct Semihosting {
     job: File,
     result: File,
+    counter: counter::Counter,
 }
 
 impl Platform for Semihosting {
@@ -48,6 +51,11 @@ impl Platform for Semihosting {
 
     fn progress(&mut self, phase: &str, done: u32, total: u32) {
         println!("{} {}/{}", phase, done, total);
+    }
+
+    /// Instructions where the emulator counts them.
+    fn clock(&mut self) -> u32 {
+        self.counter.executed()
     }
 }
 
@@ -83,6 +91,7 @@ fn session() -> Result<(), Reason> {
     let mut platform = Semihosting {
         job: open("job.bin\0", file::READ)?,
         result: open("result.bin\0", file::CREATE)?,
+        counter: counter::Counter::start(),
     };
     let file = |name, region: &Range<u32>| {
         FileFlash::open(name, region.end).map_err(|_| Reason::File(name))

@@ -119,7 +119,15 @@ impl Adapt {
         if let (Some(path), Some(board)) = (&self.job, &self.board) {
             let mut test = test;
             test.samples.truncate(self.max_test.unwrap_or(usize::MAX));
-            return super::on_board::write_job(board, path, &int8, &train, &test, &plan.recipe);
+            return super::on_board::write_job(
+                board,
+                path,
+                &int8,
+                self.tokenizer.as_deref(),
+                &train,
+                &test,
+                &plan.recipe,
+            );
         }
         let adapted = match &self.board {
             None => {
@@ -128,7 +136,14 @@ impl Adapt {
                 let (train, test) = (run(&train)?, run(&test)?);
                 adapt(&int8, &train, &test, &plan)?
             }
-            Some(board) => super::on_board::adapt(board, &int8, &train, &test, &plan.recipe)?,
+            Some(board) => super::on_board::adapt(
+                board,
+                &int8,
+                self.tokenizer.as_deref(),
+                &train,
+                &test,
+                &plan.recipe,
+            )?,
         };
         if let Some(path) = &self.tail {
             crate::output::write_whole(path, &adapted.tail)?;

@@ -84,7 +84,7 @@ impl Demo {
             .prefix("tailtune-demo-")
             .tempdir()?;
         let (train, test) = self.words()?;
-        let material = Material::new(&int8, &train, &test)?;
+        let material = Material::new(&int8, None, &train, &test)?;
 
         eprintln!("[3/6] firmware for {BOARD}");
         let emulator = Emulator::build(&board)?;

@@ -1,11 +1,13 @@
 //! `tailtune eval`: a model directory or an image on labelled data, in float, on the image's grids
 //! and in int8.
 
+mod on_board;
 mod sequence;
 
 use super::source::{self, Reader, Silence};
 use super::terminal::{percent, print, print_json, progress, table};
 use super::{CommandError, convert, wrong_call};
+use crate::board::{self, Board};
 use crate::evaluation::text::{self, PretrainingHeads};
 use crate::evaluation::{Column, Evaluation, html};
 use crate::float_model::FloatModel;
@@ -17,6 +19,7 @@ use crate::quantize::fake::FakeQuantized;
 use crate::reference::{ModelInput, forward};
 use crate::text::{Corpus, Shape, tokenizer};
 use clap::Args;
+use on_board::OnBoard;
 use rayon::prelude::*;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -51,6 +54,12 @@ pub struct Eval {
     /// Also write the report as one HTML page with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Also run it on this emulated board, and compare with the host to the bit
+    #[arg(long, value_parser = board::find)]
+    board: Option<Board>,
+    /// The most inputs that the emulated board is given, evenly spread over the data
+    #[arg(long, default_value_t = 500, requires = "board", value_parser = clap::value_parser!(u32).range(1..))]
+    on_board: u32,
     /// Of pairs: decode in int8 by a beam of this width too
     #[arg(long, value_name = "WIDTH", value_parser = beam_width)]
     beam: Option<usize>,
@@ -63,7 +72,8 @@ pub struct Eval {
     /// text: n, pieces, mlm_loss, mlm_perplexity, mlm_accuracy, nsp_loss, nsp_accuracy (null where the
     /// model was not pretrained for it); of pairs: n, wrong, edits, tokens, sequence_error_rate,
     /// token_error_rate of the last
-    /// way of decoding, truncated, columns[] (name and the same)
+    /// way of decoding, truncated, columns[] (name and the same), on_board (board, n, equal,
+    /// instructions[] (mean, most) of encoder and decoder; null without --board)
     #[arg(long)]
     json: bool,
 }
@@ -108,16 +118,39 @@ impl Eval {
             let page = html::page(&subject.to_string(), &data.to_string(), &evaluation);
             write_whole(path, page.as_bytes())?;
         }
+        let on_board = self.on_board(&subjects, &clips)?;
         if self.json {
-            return as_json(&evaluation);
+            return as_json(&evaluation, on_board);
         }
         as_text(&evaluation)?;
+        if let Some(o) = &on_board {
+            print(&format!(
+                "{}: the logits of {} of {} inputs are the host's",
+                o.board, o.equal, o.n
+            ))?;
+        }
         match subjects.int8 {
             Some(_) => Ok(()),
             None => print(
                 "int8 is not evaluated: quantization needs data of its own to calibrate on, never the test data; give it with --calibrate DATA",
             ),
         }
+    }
+
+    /// Runs some of the inputs on the emulated board, if there is one.
+    fn on_board(
+        &self,
+        subjects: &Subjects,
+        clips: &[ModelInput],
+    ) -> Result<Option<OnBoard>, CommandError> {
+        let Some(board) = &self.board else {
+            return Ok(None);
+        };
+        let hint = "the emulated board runs an image: give one, or --calibrate DATA with a model directory";
+        let int8 = subjects.int8.as_ref().ok_or_else(|| wrong_call(hint))?;
+        let step = clips.len().div_ceil(self.on_board as usize).max(1);
+        let few: Vec<ModelInput> = clips.iter().step_by(step).cloned().collect();
+        on_board::classify(board, int8, &few).map(Some)
     }
 
     /// What a pretrained text model was pretrained for, on text that it has not seen.
@@ -288,7 +321,7 @@ fn each(
     logits
 }
 
-fn as_json(evaluation: &Evaluation) -> Result<(), CommandError> {
+fn as_json(evaluation: &Evaluation, on_board: Option<OnBoard>) -> Result<(), CommandError> {
     let top1 = |name| evaluation.column(name).map(|c| c.top1);
     let agreements = evaluation.agreements();
     let whole = agreements.iter().find(|a| a.between == ["float", "int8"]);
@@ -298,6 +331,7 @@ fn as_json(evaluation: &Evaluation) -> Result<(), CommandError> {
         "agreement": whole.map(|a| a.share), "labels": evaluation.labels,
         "confusion": last.map(|c| &c.confusion), "per_class": last.map(|c| &c.per_class),
         "agreements": agreements, "columns": evaluation.columns,
+        "on_board": on_board,
     }))
 }
 

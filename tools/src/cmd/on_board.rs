@@ -12,7 +12,6 @@ use crate::output::{Placement, write_image};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::Path;
-use tailtune::image::InputKind;
 use tailtune::tune::{Recipe, Report, Score, Verdict};
 use tailtune_app::job::Kind;
 use tailtune_app::outcome::Outcome;
@@ -30,24 +29,25 @@ pub struct Material {
 }
 
 impl Material {
-    /// Makes the features of both datasets and numbers their labels.
+    /// Makes the features of both datasets and numbers their labels; an image that reads tokens needs the
+    /// directory of its tokenizer.
     ///
     /// # Errors
     /// Data that cannot be read, or more classes than labels can number.
-    pub fn new(int8: &Int8Model, train: &Dataset, test: &Dataset) -> Result<Self, CommandError> {
+    pub fn new(
+        int8: &Int8Model,
+        tokenizer: Option<&Path>,
+        train: &Dataset,
+        test: &Dataset,
+    ) -> Result<Self, CommandError> {
         let mut classes: Vec<String> = int8.image().labels().iter().map(str::to_owned).collect();
         let mut added: Vec<String> = train.samples.iter().map(|s| s.label.clone()).collect();
         added.retain(|label| !classes.contains(label));
         added.sort();
         added.dedup();
         classes.extend(added.iter().cloned());
-        if !matches!(
-            int8.config().input,
-            InputKind::Frames { .. } | InputKind::Patches { .. }
-        ) {
-            return Err("jobs for a board carry frames, and the image reads tokens: tune on the host, without --board".into());
-        }
-        let reader = Reader::of_image(&int8.image(), None)?;
+        let reader = Reader::of_image(&int8.image(), tokenizer)?;
+        let config = int8.config();
         let samples = |data: &Dataset| -> Result<Vec<JobSample>, CommandError> {
             let inputs = int8.prepare(&reader.read(data)?)?;
             let labels = data.samples.iter().map(|s| {
@@ -57,13 +57,13 @@ impl Material {
                     .and_then(|c| u16::try_from(c).ok())
                     .unwrap_or(u16::MAX)
             });
-            Ok(labels
-                .zip(inputs)
-                .filter_map(|(label, input)| match input {
-                    Int8Input::Frames(values) => Some(JobSample { label, values }),
-                    Int8Input::Tokens(..) => None,
-                })
-                .collect())
+            let sample = |(label, input)| match input {
+                Int8Input::Frames(values) => JobSample { label, values },
+                Int8Input::Tokens(ids, segments) => {
+                    JobSample::tokens(label, &ids, &segments, &config)
+                }
+            };
+            Ok(labels.zip(inputs).map(sample).collect())
         };
         Ok(Self {
             train: samples(train)?,
@@ -99,12 +99,25 @@ pub fn run(
     int8: &Int8Model,
     request: &JobRequest<'_>,
 ) -> Result<(Outcome, Vec<u8>), CommandError> {
+    Ok(outcome(&run_bytes(emulator, dir, int8, request)?)?)
+}
+
+/// Runs a job in a new emulator process, with progress; returns its result.
+///
+/// # Errors
+/// As [`Emulator::run`].
+pub fn run_bytes(
+    emulator: &Emulator,
+    dir: &Path,
+    int8: &Int8Model,
+    request: &JobRequest<'_>,
+) -> Result<Vec<u8>, CommandError> {
     let mut console = Console::default();
     let bytes = emulator.run(dir, int8.bytes(), &request.bytes(), &mut |line| {
         console.line(line)
     })?;
     console.end();
-    Ok(outcome(&bytes)?)
+    Ok(bytes)
 }
 
 /// Tunes on this board, with a flash of its own.
@@ -114,13 +127,14 @@ pub fn run(
 pub fn adapt(
     board: &Board,
     int8: &Int8Model,
+    tokenizer: Option<&Path>,
     train: &Dataset,
     test: &Dataset,
     recipe: &Recipe,
 ) -> Result<Adapted, CommandError> {
     eprintln!("building the firmware of {}", board.name);
     let emulator = Emulator::build(board)?;
-    let material = Material::new(int8, train, test)?;
+    let material = Material::new(int8, tokenizer, train, test)?;
     let dir = tempfile::tempdir()?;
     let (o, tail) = run(
         &emulator,
@@ -164,6 +178,7 @@ pub fn write_job(
     board: &Board,
     path: &Path,
     int8: &Int8Model,
+    tokenizer: Option<&Path>,
     train: &Dataset,
     test: &Dataset,
     recipe: &Recipe,
@@ -180,7 +195,7 @@ pub fn write_job(
         uf2_family: board.uf2_family,
     };
     place.takes(path).map_err(wrong_call)?;
-    let material = Material::new(int8, train, test)?;
+    let material = Material::new(int8, tokenizer, train, test)?;
     let job = material.request(Kind::Adapt, recipe).bytes();
     if job.len() > region.bytes as usize {
         let samples = material.train.len() + material.test.len();

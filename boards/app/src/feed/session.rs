@@ -161,7 +161,7 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
             head,
             tail,
             logits,
-            input: &mut self.input,
+            input: self.input.as_mut_slice(),
         };
         while port.wait()? {
             match port.request() {
@@ -218,7 +218,7 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
             head,
             tail: None,
             logits: &mut [],
-            input: &mut self.input,
+            input: self.input.as_mut_slice(),
         };
         loop {
             if !port.wait()? {

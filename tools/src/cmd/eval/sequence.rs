@@ -1,6 +1,7 @@
 //! A model with a decoder on pairs of source and target: greedy in float, greedy and by a beam in int8.
 
 use super::Eval;
+use super::on_board::{OnBoard, decode};
 use crate::cmd::convert::pairs;
 use crate::cmd::terminal::{percent, print, print_json, progress, table};
 use crate::cmd::{CommandError, wrong_call};
@@ -13,6 +14,7 @@ use crate::reference::ModelInput;
 use crate::text::Parallel;
 use serde_json::json;
 use tailtune::image::ModelConfig;
+use tailtune::model::decoder_arena_bytes;
 
 /// One way of decoding, and what came of it.
 struct Column {
@@ -44,7 +46,9 @@ impl Eval {
         let tokenizers = Tokenizers::read(dir)?;
         let pairs = Parallel::read(std::slice::from_ref(&self.data))?;
         let questions = questions(&pairs, &tokenizers, &config)?;
-        let mut columns = Vec::new();
+        let input = |q: &Question| ModelInput::Tokens(q.input.clone(), Vec::new());
+        let inputs: Vec<ModelInput> = questions.iter().map(input).collect();
+        let (mut columns, mut on_board) = (Vec::new(), None);
         if let Some(model) = &float {
             let bar = progress("float, greedy, sources", questions.len());
             let written = written(model, &questions, &|| bar.inc(1));
@@ -58,16 +62,28 @@ impl Eval {
                 Search::Beam { width, .. } => format!("int8, beam of {width}"),
             };
             let bar = progress(&format!("{name}, sources"), questions.len());
-            let input = |q: &Question| ModelInput::Tokens(q.input.clone(), Vec::new());
-            let inputs: Vec<ModelInput> = questions.iter().map(input).collect();
             let written = int8.generate(&inputs, search, &|| bar.inc(1))?;
             bar.finish_and_clear();
             columns.push(Column::new(&name, &written, &questions));
+            if let (Some(board), Search::Greedy) = (&self.board, search) {
+                let step = inputs.len().div_ceil(self.on_board as usize).max(1);
+                let few: Vec<ModelInput> = inputs.iter().step_by(step).cloned().collect();
+                let want: Vec<Vec<u32>> = written.iter().step_by(step).cloned().collect();
+                on_board = Some(decode(board, int8, &few, &want)?);
+            }
+        }
+        if self.board.is_some() && on_board.is_none() {
+            return Err(wrong_call(
+                "the emulated board runs an image: give one, or --calibrate DATA with a model directory",
+            ));
         }
         let truncated = questions.iter().filter(|q| q.truncated).count();
         match self.json {
-            true => as_json(&columns, truncated),
-            false => as_text(&columns, truncated),
+            true => as_json(&columns, truncated, on_board),
+            false => {
+                as_text(&columns, truncated)?;
+                on_board.map_or(Ok(()), |on_board| board_text(&on_board, &config))
+            }
         }
     }
 
@@ -132,9 +148,14 @@ impl Column {
     }
 }
 
-fn as_json(columns: &[Column], truncated: usize) -> Result<(), CommandError> {
+fn as_json(
+    columns: &[Column],
+    truncated: usize,
+    on_board: Option<OnBoard>,
+) -> Result<(), CommandError> {
     let mut value = columns.last().map_or(json!({}), Column::json);
     value["truncated"] = truncated.into();
+    value["on_board"] = serde_json::to_value(on_board)?;
     value["columns"] = columns.iter().map(Column::json).collect();
     print_json(&value)
 }
@@ -171,4 +192,21 @@ fn as_text(columns: &[Column], truncated: usize) -> Result<(), CommandError> {
             "{n} sources are longer than the model reads: it saw their beginnings"
         )),
     }
+}
+
+fn board_text(on_board: &OnBoard, config: &ModelConfig) -> Result<(), CommandError> {
+    print(&format!(
+        "{}: {} of {} outputs are the host's; arena {} bytes",
+        on_board.board,
+        on_board.equal,
+        on_board.n,
+        decoder_arena_bytes(config, 1)
+    ))?;
+    let Some([encoder, decoder]) = on_board.instructions else {
+        return Ok(());
+    };
+    print(&format!(
+        "instructions a source: encoder {} on the mean, {} at most; decoder {}, {}",
+        encoder.mean, encoder.most, decoder.mean, decoder.most
+    ))
 }
