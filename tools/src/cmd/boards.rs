@@ -9,8 +9,8 @@ use serde_json::json;
 /// List the boards that are known
 #[derive(Debug, Args)]
 pub struct Boards {
-    /// Print one JSON object: boards[] with name, chip, core, target, clock_hz, flash_bytes, ram_bytes,
-    /// model_address, model_bytes, slot_bytes (of the smaller slot), replay_bytes (0 where only heads are
+    /// Print one JSON object: boards[] with name, chip, core, target, clock_hz, flash_bytes (what the core
+    /// sees), unmapped_bytes (flash behind a driver), ram_bytes, model_address, model_bytes, slot_bytes (of the smaller slot), replay_bytes (0 where only heads are
     /// tuned)
     #[arg(long)]
     json: bool,
@@ -23,7 +23,7 @@ impl Boards {
             let list = boards.iter().map(|b| {
                 json!({
                     "name": b.name, "chip": b.chip, "core": b.core, "target": b.target,
-                    "clock_hz": b.clock_hz, "flash_bytes": b.flash_bytes(), "ram_bytes": b.ram_bytes(),
+                    "clock_hz": b.clock_hz, "flash_bytes": b.flash_bytes(), "unmapped_bytes": b.unmapped_bytes(), "ram_bytes": b.ram_bytes(),
                     "model_address": b.regions.model.address, "model_bytes": b.regions.model.bytes,
                     "slot_bytes": b.slot_bytes(), "replay_bytes": replay_bytes(b),
                 })
@@ -49,7 +49,7 @@ impl Boards {
                 b.core.clone(),
                 b.target.clone(),
                 mhz(b.clock_hz),
-                kib(b.flash_bytes() as usize),
+                flash(b),
                 kib(b.ram_bytes() as usize),
                 format!(
                     "{} at {:#010x}",
@@ -64,6 +64,14 @@ impl Boards {
             ]);
         }
         print(&rows.to_string())
+    }
+}
+
+fn flash(board: &Board) -> String {
+    let seen = kib(board.flash_bytes() as usize);
+    match board.unmapped_bytes() {
+        0 => seen,
+        more => format!("{seen} + {} by a driver", kib(more as usize)),
     }
 }
 

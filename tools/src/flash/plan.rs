@@ -209,14 +209,13 @@ pub fn real(board: &Board) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// Refuses a region that a probe cannot write: only the first flash may be mapped at 0.
+/// Refuses a region that a probe cannot write.
 ///
 /// # Errors
 /// [`PlanError::NotMapped`].
 pub fn mapped(board: &Board, name: &'static str, region: &Region) -> Result<(), PlanError> {
-    let first = board.flash.first();
     match board.flash_of(region) {
-        Some(flash) if flash.address == 0 && first != Some(flash) => Err(PlanError::NotMapped {
+        Some(flash) if !board.is_mapped(flash) => Err(PlanError::NotMapped {
             board: board.name.clone(),
             region: name,
             flash: flash.name.clone(),
