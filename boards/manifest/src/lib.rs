@@ -14,7 +14,7 @@ mod error;
 mod link;
 
 pub use error::BoardError;
-pub use link::{build, memory_x};
+pub use link::{build, link_args, memory_x, script};
 
 use serde::Deserialize;
 use std::ops::Range;

@@ -3,16 +3,14 @@
 #![no_std]
 #![no_main]
 
+mod hal;
+
 use defmt::error;
-use defmt_rtt as _;
 use embassy_executor::Spawner;
-use embassy_nrf::gpio::{Input, Level, Output, OutputDrive, Pull};
-use embassy_nrf::nvmc::Nvmc;
 use embassy_nrf::qspi::{self, Qspi};
 use embassy_nrf::{bind_interrupts, peripherals};
-use embassy_time::{Delay, Timer};
-use embedded_hal::digital::PinState;
-use panic_probe as _;
+use embassy_time::Timer;
+use hal::{Board, External};
 use static_cell::ConstStaticCell;
 use tailtune_app::Memory;
 use tailtune_app::device::{Device, LedButton, Regions};
@@ -31,29 +29,30 @@ const EXTERNAL_FLASH: u32 = 8 * 1024 * 1024;
 
 #[embassy_executor::main]
 async fn main(_spawner: Spawner) {
-    let p = embassy_nrf::init(Default::default());
-    let mut config = qspi::Config::default();
-    config.capacity = EXTERNAL_FLASH;
-    config.frequency = qspi::Frequency::M32;
-    let mut external = Qspi::new(
-        p.QSPI, Irqs, p.P0_19, p.P0_17, p.P0_20, p.P0_21, p.P0_22, p.P0_23, config,
-    );
+    let Board {
+        led,
+        button,
+        delay,
+        flash,
+        external: pins,
+    } = hal::start();
+    let mut external = external(pins);
     if quad_enable(&mut external).is_err() {
         error!("the external flash does not answer");
     }
     let mut device = Device {
         io: LedButton {
-            led: Output::new(p.P0_13, Level::High, OutputDrive::Standard),
-            lit: PinState::Low,
-            button: Input::new(p.P0_11, Pull::Up),
-            held: PinState::Low,
+            led,
+            lit: hal::LIT,
+            button,
+            held: hal::HELD,
         },
-        delay: Delay,
-        reset: cortex_m::peripheral::SCB::sys_reset,
+        delay,
+        reset: hal::reset,
     };
     // SAFETY: flash is always readable on this part, and only the slots are ever written.
     let regions = unsafe { Regions::linked() };
-    device.work(MEMORY.take(), regions, Nvmc::new(p.NVMC), external);
+    device.work(MEMORY.take(), regions, flash, external);
     // The core sleeps between blinks.
     let mut led = device.io.led;
     loop {
@@ -62,6 +61,22 @@ async fn main(_spawner: Spawner) {
         led.set_high();
         Timer::after_millis(900).await;
     }
+}
+
+fn external(pins: External) -> Qspi<'static> {
+    let External {
+        qspi,
+        sck,
+        csn,
+        io0,
+        io1,
+        io2,
+        io3,
+    } = pins;
+    let mut config = qspi::Config::default();
+    config.capacity = EXTERNAL_FLASH;
+    config.frequency = qspi::Frequency::M32;
+    Qspi::new(qspi, Irqs, sck, csn, io0, io1, io2, io3, config)
 }
 
 /// Lets the external flash use all four of its lines: bit 6 of its status register, which it keeps.

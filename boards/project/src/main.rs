@@ -1,0 +1,52 @@
+//! A model that learns on the device: the LED says how far it is, the button makes it learn again.
+
+#![no_std]
+#![no_main]
+
+mod failure;
+mod firmware;
+#[allow(dead_code, reason = "the board has more than is needed here")]
+mod hal;
+#[rustfmt::skip]
+mod model;
+
+use cortex_m_rt::entry;
+use defmt::{Debug2Format, error, info};
+use embedded_hal::delay::DelayNs;
+use embedded_hal::digital::{InputPin, OutputPin, PinState};
+use firmware::{Boot, Memory};
+
+static mut MEMORY: Memory = Memory::new();
+
+#[entry]
+fn main() -> ! {
+    let mut board = hal::start();
+    let held = match hal::HELD {
+        PinState::Low => board.button.is_low(),
+        PinState::High => board.button.is_high(),
+    };
+    let memory = &raw mut MEMORY;
+    // SAFETY: `main` runs once, and no interrupt touches MEMORY.
+    let memory = unsafe { &mut *memory };
+    // SAFETY: flash is readable whenever its driver is not at work, and nothing writes the model's region.
+    let image = unsafe { model::image() };
+    // A pin that fails leaves the LED as it is: there is nobody to tell.
+    let _ = board.led.set_state(hal::LIT);
+    let mut say = |sample: &str, found: &str| info!("{} is taken for {}", sample, found);
+    let learn = held.unwrap_or(false);
+    match firmware::boot(memory, image, board.flash, learn, &mut say) {
+        Ok(Boot::Learned) => {
+            info!("learned and saved; resetting");
+            board.delay.delay_ms(100);
+            hal::reset()
+        }
+        Ok(Boot::Answered) => info!("done"),
+        Err(e) => error!("failed: {}", Debug2Format(&e)),
+    }
+    loop {
+        let _ = board.led.set_state(hal::LIT);
+        board.delay.delay_ms(100);
+        let _ = board.led.set_state(!hal::LIT);
+        board.delay.delay_ms(900);
+    }
+}
