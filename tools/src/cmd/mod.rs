@@ -13,6 +13,7 @@ mod fit_args;
 mod flash;
 mod inspect;
 mod merge;
+mod new;
 mod on_board;
 mod on_probe;
 mod plan;
@@ -45,6 +46,7 @@ enum Command {
     Adapt(Box<adapt::Adapt>),
     Inspect(inspect::Inspect),
     Boards(boards::Boards),
+    New(new::New),
     Flash(Box<flash::Flash>),
     Tail(Box<tail::Tail>),
     Merge(merge::Merge),
@@ -86,6 +88,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Adapt(c) => c.run(),
         Command::Inspect(c) => c.run(),
         Command::Boards(c) => c.run(),
+        Command::New(c) => c.run(),
         Command::Flash(c) => c.run(),
         Command::Tail(c) => c.run(),
         Command::Merge(c) => c.run(),

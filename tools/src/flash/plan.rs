@@ -198,6 +198,18 @@ impl Plan {
     }
 }
 
+/// Returns the bytes of the image in a file, which was made for a board and fits it, be it emulated.
+///
+/// # Errors
+/// [`PlanError`].
+pub fn image_bytes(path: &Path, board: &Board) -> Result<Vec<u8>, PlanError> {
+    let contents = Contents::read(path).map_err(|source| PlanError::File {
+        path: path.into(),
+        source,
+    })?;
+    Ok(image(path, &contents, board)?.1.piece.bytes)
+}
+
 /// Refuses an emulated board.
 ///
 /// # Errors

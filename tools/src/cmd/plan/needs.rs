@@ -3,7 +3,7 @@
 use super::super::terminal::kib;
 use super::Part;
 use super::tuning;
-use crate::board::Board;
+use crate::board::{Board, tail_room};
 use tailtune::image::{HEADER_LEN, InputKind, Layout, ModelConfig, TENSOR_ALIGNMENT, TensorEntry};
 use tailtune::tune::TunePlan;
 
@@ -111,7 +111,7 @@ fn ram_needed(needs: &Needs, board: &Board) -> usize {
 pub fn fits(needs: &Needs, board: &Board) -> bool {
     needs.image_bytes <= board.regions.model.bytes as usize
         && ram_needed(needs, board) <= board.ram_bytes() as usize
-        && (!needs.asked || needs.tuning.tail <= tuning::tail_room(board))
+        && (!needs.asked || needs.tuning.tail <= tail_room(board))
         && needs.tuning.replay_flash <= tuning::replay_room(board)
 }
 
@@ -142,7 +142,7 @@ pub fn verdict(needs: &Needs, board: &Board) -> String {
             board.stack_bytes
         ));
     }
-    let (tail, room) = (needs.tuning.tail, tuning::tail_room(board));
+    let (tail, room) = (needs.tuning.tail, tail_room(board));
     if needs.asked && tail > room {
         lacks.push(format!(
             "the tail is {} bytes larger than a slot's {room}: a board.toml with regions.tails of at least {} bytes each would fit",

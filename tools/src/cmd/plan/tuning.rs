@@ -3,11 +3,10 @@
 use super::super::adapt::MethodName;
 use super::super::{CYCLES, CommandError, wrong_call};
 use super::Part;
-use crate::board::Board;
+use crate::board::{Board, tail_room};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tailtune::image::ModelConfig;
-use tailtune::store::slot_capacity;
 use tailtune::tune::{MethodId, Optimizer, ReplayPlace, Schedule, TunePlan, TuneSetup, Tuner};
 
 /// What is to be tuned, and how.
@@ -142,13 +141,6 @@ pub(super) fn ram(plan: &TunePlan) -> Vec<Part> {
     ];
     let parts = parts.into_iter().filter(|(_, bytes)| *bytes > 0);
     parts.map(|(name, bytes)| Part { name, bytes }).collect()
-}
-
-/// Returns the bytes that a tail may have on a board.
-pub(super) fn tail_room(board: &Board) -> usize {
-    let [tails, _] = &board.regions.tails;
-    let word = board.flash_of(tails).map_or(1, |flash| flash.write_bytes);
-    slot_capacity(board.slot_bytes() as usize, word as usize)
 }
 
 /// Returns the bytes of flash that samples may take on a board.
