@@ -1,6 +1,6 @@
 //! Boards: `boards/NAME/board.toml`, built in.
 
-pub use tailtune_board::{Board, BoardError, Flash, Ram, Region};
+pub use tailtune_board::{Board, BoardError, Flash, Ram, Region, Status};
 
 use std::path::{Path, PathBuf};
 use tailtune::store::slot_capacity;

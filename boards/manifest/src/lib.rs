@@ -52,6 +52,22 @@ pub struct Board {
     pub boot: Option<Boot>,
     /// Of emulated boards.
     pub emulator: Option<Emulator>,
+    /// How far the project's own checks go with it.
+    #[serde(default)]
+    pub status: Status,
+}
+
+/// How far the project's own checks go with a board of silicon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Not at all.
+    #[default]
+    Unchecked,
+    /// Its firmware is built and linked.
+    Built,
+    /// Its firmware is flashed into a model of its chip, and runs there.
+    EmulatedChip,
 }
 
 /// A flash memory.

@@ -83,13 +83,18 @@ impl Memory {
     fn answer<E>(&mut self, image: &Image<'_>, len: usize, say: Say<'_>) -> Result<(), Failure<E>> {
         let tail = Tail::parse(self.tail.get(..len).unwrap_or_default())?;
         let mut logits = [0.0; CLASSES];
-        let logits = logits.get_mut(..tail.classes()).ok_or(Failure::OtherModel)?;
+        let logits = logits
+            .get_mut(..tail.classes())
+            .ok_or(Failure::OtherModel)?;
         let mut encoder = Encoder::new(image, self.work.workspace().bytes(ARENA_BYTES)?)?;
         for (label, frames) in &SAMPLES {
             // `begin` in place of `forward` works in bounded steps: a watchdog is fed between them.
             let features = encoder.forward(Input::Frames(frames))?;
             tail.logits(&features, logits)?;
-            say(name((*label).into()), name(argmax(logits).unwrap_or(CLASSES)));
+            say(
+                name((*label).into()),
+                name(argmax(logits).unwrap_or(CLASSES)),
+            );
         }
         Ok(())
     }
@@ -105,7 +110,9 @@ impl Memory {
             let features = encoder.forward(Input::Frames(frames))?;
             let mut logits = [0; LABELS.len()];
             head.logits(&features, &mut logits);
-            let best = (0..LABELS.len()).rev().max_by_key(|&class| logits.get(class));
+            let best = (0..LABELS.len())
+                .rev()
+                .max_by_key(|&class| logits.get(class));
             say(name((*label).into()), name(best.unwrap_or(CLASSES)));
             samples.push(&features, *label, CLASSES)?;
         }

@@ -21,10 +21,7 @@ static mut MEMORY: Memory = Memory::new();
 #[entry]
 fn main() -> ! {
     let mut board = hal::start();
-    let held = match hal::HELD {
-        PinState::Low => board.button.is_low(),
-        PinState::High => board.button.is_high(),
-    };
+    let learn = is_held(&mut board.button);
     let memory = &raw mut MEMORY;
     // SAFETY: `main` runs once, and no interrupt touches MEMORY.
     let memory = unsafe { &mut *memory };
@@ -33,7 +30,6 @@ fn main() -> ! {
     // A pin that fails leaves the LED as it is: there is nobody to tell.
     let _ = board.led.set_state(hal::LIT);
     let mut say = |sample: &str, found: &str| info!("{} is taken for {}", sample, found);
-    let learn = held.unwrap_or(false);
     match firmware::boot(memory, image, board.flash, learn, &mut say) {
         Ok(Boot::Learned) => {
             info!("learned and saved; resetting");
@@ -49,4 +45,13 @@ fn main() -> ! {
         let _ = board.led.set_state(!hal::LIT);
         board.delay.delay_ms(900);
     }
+}
+
+/// Returns whether the button is held; a pin that cannot be read is not.
+fn is_held(button: &mut impl InputPin) -> bool {
+    let level = match hal::HELD {
+        PinState::Low => button.is_low(),
+        PinState::High => button.is_high(),
+    };
+    level.unwrap_or(false)
 }

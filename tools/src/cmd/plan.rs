@@ -1,5 +1,6 @@
 //! `tailtune plan`: flash and RAM of a model, to the byte and by part, before anything is flashed.
 
+pub(super) mod fitting;
 mod needs;
 mod tuning;
 

@@ -311,8 +311,8 @@ fn readme(name: &str, board: &Board, model: &Int8Model, samples: &Samples, ram: 
         _ => "leaves RAM and faults",
     };
     let image = model.image();
-    let named = image.provenance().lines();
-    let named = named.filter_map(|line| line.strip_prefix("name=")).last();
+    let mut named = image.provenance().lines();
+    let named = named.find_map(|line| line.strip_prefix("source="));
     let fields = [
         ("MEMORY_BYTES", ram.bytes().to_string()),
         ("STACK_BYTES", board.stack_bytes.to_string()),

@@ -107,10 +107,15 @@ fn ram_needed(needs: &Needs, board: &Board) -> usize {
     needs.ram_bytes(Some(board)) + board.stack_bytes as usize
 }
 
+/// Returns the RAM that a board lacks for a model.
+pub fn ram_lack(needs: &Needs, board: &Board) -> usize {
+    ram_needed(needs, board).saturating_sub(board.ram_bytes() as usize)
+}
+
 /// Returns whether a model fits a board.
 pub fn fits(needs: &Needs, board: &Board) -> bool {
     needs.image_bytes <= board.regions.model.bytes as usize
-        && ram_needed(needs, board) <= board.ram_bytes() as usize
+        && ram_lack(needs, board) == 0
         && (!needs.asked || needs.tuning.tail <= tail_room(board))
         && needs.tuning.replay_flash <= tuning::replay_room(board)
 }

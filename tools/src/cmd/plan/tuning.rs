@@ -66,6 +66,22 @@ impl OptimizerName {
 }
 
 impl TuneArgs {
+    /// Returns the defaults for a method.
+    pub(super) fn of(method: MethodId, in_flash: bool) -> Self {
+        let named = |name: &&MethodName| MethodId::from(**name) == method;
+        Self {
+            tune: MethodName::value_variants().iter().find(named).copied(),
+            classes: 4,
+            replay: 64,
+            replay_in: match in_flash {
+                true => ReplayIn::Flash,
+                false => ReplayIn::Ram,
+            },
+            optimizer: OptimizerName::Momentum,
+            rank: 4,
+        }
+    }
+
     /// Returns whether a method was asked for.
     pub(super) const fn asked(&self) -> bool {
         self.tune.is_some()
