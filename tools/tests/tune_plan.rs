@@ -293,6 +293,13 @@ fn boards_that_tune_heads_only_count_the_arena_once() {
     assert_eq!(number(&found, "shared_bytes"), 0);
     let (text, _) = run(dir, &["plan", micro, "--board", "microbit-v1"], 0);
     assert!(text.contains("in turns with the encoder"), "{text}");
+    // Softmax with four new classes is too much for it, class means are not; asked for, it is refused.
+    assert!(
+        text.contains("fits with") && text.contains("by class means"),
+        "{text}"
+    );
+    let softmax = ["plan", micro, "--board", "microbit-v1", "--tune", "softmax"];
+    assert_eq!(json(dir, &softmax)["fits"], false);
 }
 
 fn number(value: &serde_json::Value, key: &str) -> usize {

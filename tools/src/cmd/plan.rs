@@ -13,9 +13,10 @@ use crate::image_writer::{image_len, provenance_line};
 use crate::import::read_model;
 use crate::int8::Int8Model;
 use clap::Args;
-use needs::{Needs, fits, needs, verdict};
+use needs::{Needs, fits, verdict};
 use serde_json::json;
 use std::path::PathBuf;
+use tailtune::tune::MethodId;
 use tuning::TuneArgs;
 
 /// Print how much flash and RAM a model takes, and whether it fits a board
@@ -30,7 +31,8 @@ pub struct Plan {
     tune: TuneArgs,
     /// Print one JSON object: image_bytes, arena_bytes, flash_bytes, ram_bytes, fits (null without
     /// --board), flash[] and ram[] by part, shared_bytes (what parts of ram[] take in turns, on a --board that
-    /// tunes heads only), boards[] with name and fits; with --tune also tune: method, tuning_bytes (RAM
+    /// tunes heads only), boards[] with name, fits and samples (how many RAM holds; fewer
+    /// than 64 will do without --tune; null: too few); with --tune also tune: method, tuning_bytes (RAM
     /// without arena, replay and tail), replay_bytes, replay_flash_bytes, tail_bytes, and of --board
     /// tail_room_bytes, step_instructions, step_ms, end_instructions, end_ms (a model; null of a core without
     /// FPU or clock)
@@ -65,7 +67,14 @@ impl Plan {
             ));
         }
         let tuning = self.tune.plan(&config, first)?;
-        let needs = needs(&config, image_bytes, tuning, self.tune.asked());
+        let samples = self.tune.samples(&config, !self.tune.asked());
+        let asked = self.tune.asked();
+        let mut needs = needs::needs(&config, image_bytes, tuning, samples, asked);
+        if !asked {
+            let means = TuneArgs::of(MethodId::Ncm, false).plan(&config, first)?;
+            let by_means = needs::needs(&config, image_bytes, means, samples, false);
+            needs.by_means = Some(Box::new(by_means));
+        }
         if self.json {
             self.as_json(&needs, &boards)
         } else {
@@ -80,7 +89,7 @@ impl Plan {
                 .map(|p| json!({ "part": p.name, "bytes": p.bytes }))
                 .collect()
         };
-        let fitting = |b: &Board| json!({ "name": b.name, "fits": fits(needs, b) });
+        let fitting = |b: &Board| json!({ "name": b.name, "fits": fits(needs, b), "samples": needs.samples_kept(b) });
         let tune = || tuning::json(&needs.tuning, self.board.as_ref());
         let mut said = json!({
             "image_bytes": needs.image_bytes,

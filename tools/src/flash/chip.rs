@@ -218,6 +218,11 @@ fn ram(text: &mut String, target: &Target) -> std::fmt::Result {
             0 => unique(None, "RAM", &mut names),
             _ => unique(name.as_deref(), "RAM", &mut names),
         };
+        if i > 0 {
+            text.push_str(
+                "\n# To be taken out if it is another view of one above: the data sheet's memory map.",
+            );
+        }
         writeln!(
             text,
             "\n[[ram]]\nname = \"{name}\"\naddress = {:#x}\nbytes = {:#x}",
@@ -282,7 +287,7 @@ fn runs(all: &[Range<u32>]) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the five names that differ least.
+/// Returns the five names that differ least; what a name has beyond the wanted one's length counts last.
 fn nearest(registry: &Registry, wanted: &str) -> Vec<String> {
     let chips = registry
         .families()
@@ -291,9 +296,13 @@ fn nearest(registry: &Registry, wanted: &str) -> Vec<String> {
     let names = chips.flat_map(|chip| chip.package_variants());
     let lower = wanted.to_ascii_lowercase();
     let mut scored: Vec<(usize, &String)> = names
-        .map(|name| (distance(&lower, &name.to_ascii_lowercase()), name))
+        .map(|name| {
+            let own = name.to_ascii_lowercase();
+            let start: String = own.chars().take(lower.len()).collect();
+            (distance(&lower, &start), name)
+        })
         .collect();
-    scored.sort();
+    scored.sort_by_key(|(distance, name)| (*distance, name.len(), *name));
     scored.dedup();
     scored
         .into_iter()

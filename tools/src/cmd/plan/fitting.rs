@@ -17,7 +17,8 @@ pub fn of_model(model: &FloatModel, board: &Board) -> Result<String, CommandErro
 }
 
 /// Returns the methods that fit with the defaults of `plan --tune`: those of a block with their samples in
-/// flash, and only where the board's firmware has them. Or what is lacking.
+/// flash, and only where the board's firmware has them; a head's with as many samples in RAM as fit, at least
+/// one a class. Or what is lacking.
 pub fn of_image(config: &ModelConfig, image_bytes: usize, board: &Board) -> String {
     let region = board.regions.model.bytes as usize;
     if image_bytes > region {
@@ -30,10 +31,11 @@ pub fn of_image(config: &ModelConfig, image_bytes: usize, board: &Board) -> Stri
         if below && board.is_heads_only() {
             continue;
         }
-        let Ok(plan) = TuneArgs::of(method, below).plan(config, board) else {
+        let asked = TuneArgs::of(method, below);
+        let Ok(plan) = asked.plan(config, board) else {
             continue;
         };
-        let needs = needs(config, image_bytes, plan, true);
+        let needs = needs(config, image_bytes, plan, asked.samples(config, true), true);
         least = least.min(ram_lack(&needs, board));
         if fits(&needs, board) {
             methods.push(method.name());

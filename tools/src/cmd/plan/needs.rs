@@ -15,6 +15,34 @@ pub struct Needs {
     pub tuning: TunePlan,
     /// Whether a method was asked for, whose tail then has to fit too.
     pub asked: bool,
+    /// Samples that are kept in RAM.
+    samples: Samples,
+    /// Where no method was asked for: the same by class means, which take the least.
+    pub by_means: Option<Box<Self>>,
+}
+
+/// Samples in RAM.
+#[derive(Debug, Clone, Copy)]
+pub struct Samples {
+    /// How many.
+    pub planned: usize,
+    /// With how few a plan is still good; as many as are planned where that was asked for.
+    pub fewest: usize,
+    /// Bytes of one, with its label.
+    bytes: usize,
+}
+
+impl Samples {
+    /// Returns the samples of a plan; where their number was not `asked` for, one a class is enough.
+    pub fn new(config: &ModelConfig, planned: u32, added: u16, asked: bool) -> Self {
+        let planned = planned as usize;
+        let classes = usize::from(config.n_classes) + usize::from(added);
+        Self {
+            planned,
+            fewest: if asked { planned } else { classes.min(planned) },
+            bytes: usize::from(config.d_model) + 2,
+        }
+    }
 }
 
 impl Needs {
@@ -37,8 +65,33 @@ impl Needs {
     }
 }
 
+impl Needs {
+    /// As [`samples_on`](Self::samples_on), by class means where the method does not fit.
+    pub fn samples_kept(&self, board: &Board) -> Option<usize> {
+        let by_means = || self.by_means.as_ref()?.samples_on(board);
+        self.samples_on(board).or_else(by_means)
+    }
+
+    /// Returns how many of the samples fit beside the rest; none where too few do.
+    pub fn samples_on(&self, board: &Board) -> Option<usize> {
+        let Samples {
+            planned,
+            fewest,
+            bytes,
+        } = self.samples;
+        let left_out = ram_lack(self, board).div_ceil(bytes);
+        planned.checked_sub(left_out).filter(|&n| n >= fewest)
+    }
+}
+
 /// Returns what a model takes whose image has `image_bytes`.
-pub fn needs(config: &ModelConfig, image_bytes: usize, tuning: TunePlan, asked: bool) -> Needs {
+pub fn needs(
+    config: &ModelConfig,
+    image_bytes: usize,
+    tuning: TunePlan,
+    samples: Samples,
+    asked: bool,
+) -> Needs {
     let layout = Layout::new(config);
     let align = |n: usize| n.next_multiple_of(TENSOR_ALIGNMENT as usize);
     let directory = layout.len() * size_of::<TensorEntry>();
@@ -81,7 +134,7 @@ pub fn needs(config: &ModelConfig, image_bytes: usize, tuning: TunePlan, asked: 
     if asked {
         ram.extend(tuning::ram(&tuning));
     } else {
-        let (bytes, name) = (tuning.tuning(), tuning::DEFAULT);
+        let (bytes, name) = (tuning.tuning() + tuning.tail_buffer, tuning::DEFAULT);
         ram.push(Part { name, bytes });
         let (bytes, name) = (tuning.replay, "replay, 64 samples");
         ram.push(Part { name, bytes });
@@ -92,6 +145,8 @@ pub fn needs(config: &ModelConfig, image_bytes: usize, tuning: TunePlan, asked: 
         ram,
         tuning,
         asked,
+        samples,
+        by_means: None,
     }
 }
 
@@ -115,13 +170,21 @@ pub fn ram_lack(needs: &Needs, board: &Board) -> usize {
 /// Returns whether a model fits a board.
 pub fn fits(needs: &Needs, board: &Board) -> bool {
     needs.image_bytes <= board.regions.model.bytes as usize
-        && ram_lack(needs, board) == 0
+        && needs.samples_on(board).is_some()
         && (!needs.asked || needs.tuning.tail <= tail_room(board))
         && needs.tuning.replay_flash <= tuning::replay_room(board)
+        || needs.by_means.as_ref().is_some_and(|n| fits(n, board))
 }
 
 /// Says whether the model fits, and if not, what would.
 pub fn verdict(needs: &Needs, board: &Board) -> String {
+    if needs.samples_on(board).is_none()
+        && let Some(by_means) = &needs.by_means
+        && fits(by_means, board)
+    {
+        let said = verdict(by_means, board);
+        return format!("{said}; this by class means (--tune ncm), softmax does not fit");
+    }
     let (region, ram) = (
         board.regions.model.bytes as usize,
         board.ram_bytes() as usize,
@@ -135,7 +198,8 @@ pub fn verdict(needs: &Needs, board: &Board) -> String {
         ));
     }
     let ram_needed = ram_needed(needs, board);
-    if ram_needed > ram {
+    let samples = needs.samples_on(board);
+    if samples.is_none() {
         let lack = ram_needed - ram;
         let remedy = if needs.asked && lack <= needs.tuning.replay {
             "fewer samples (--replay), or samples in flash (--replay-in flash), would fit"
@@ -162,11 +226,17 @@ pub fn verdict(needs: &Needs, board: &Board) -> String {
         ));
     }
     if lacks.is_empty() {
+        let fewer = match samples {
+            Some(n) if n < needs.samples.planned => {
+                format!(" with {n} of {} samples", needs.samples.planned)
+            }
+            _ => String::new(),
+        };
         format!(
-            "{}: fits; {} of flash and {} of RAM stay free",
+            "{}: fits{fewer}; {} of flash and {} of RAM stay free",
             board.name,
             kib(region - needs.image_bytes),
-            kib(ram - ram_needed)
+            kib(ram.saturating_sub(ram_needed))
         )
     } else {
         format!("{}: does not fit: {}", board.name, lacks.join("; "))

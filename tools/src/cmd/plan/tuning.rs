@@ -3,6 +3,7 @@
 use super::super::adapt::MethodName;
 use super::super::{CYCLES, CommandError, wrong_call};
 use super::Part;
+use super::needs::Samples;
 use crate::board::{Board, tail_room};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -33,7 +34,7 @@ pub(super) struct TuneArgs {
 }
 
 /// What is planned where nothing is asked for: the arguments' defaults.
-pub(super) const DEFAULT: &str = "head under tuning (softmax, momentum, 4 new classes)";
+pub(super) const DEFAULT: &str = "head under tuning (softmax, momentum, 4 new classes), its tail";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ReplayIn {
@@ -85,6 +86,12 @@ impl TuneArgs {
     /// Returns whether a method was asked for.
     pub(super) const fn asked(&self) -> bool {
         self.tune.is_some()
+    }
+
+    /// Returns the samples of a plan, of which fewer will do where `few`.
+    pub(super) fn samples(&self, config: &ModelConfig, few: bool) -> Samples {
+        let in_ram = if self.in_flash() { 0 } else { self.replay };
+        Samples::new(config, in_ram, self.classes, !few)
     }
 
     /// Returns whether samples are to be kept in flash.
