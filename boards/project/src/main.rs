@@ -11,7 +11,7 @@ mod hal;
 mod model;
 
 use cortex_m_rt::entry;
-use defmt::{Debug2Format, error, info};
+use defmt::{error, info};
 use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::{InputPin, OutputPin, PinState};
 use firmware::{Boot, Memory};
@@ -37,7 +37,7 @@ fn main() -> ! {
             hal::reset()
         }
         Ok(Boot::Answered) => info!("done"),
-        Err(e) => error!("failed: {}", Debug2Format(&e)),
+        Err(e) => error!("failed: {}", e),
     }
     loop {
         let _ = board.led.set_state(hal::LIT);

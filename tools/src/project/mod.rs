@@ -168,7 +168,7 @@ impl Project {
         add("src/main.rs", main_rs(board, source).as_bytes());
         add("src/model.rs", constants.as_bytes());
         for (name, text) in sources::SHARED.iter().chain(source.files) {
-            add(name, text.as_bytes());
+            add(name, formatted(board, name, text).as_bytes());
         }
         for (i, sample) in samples.samples.iter().enumerate() {
             let bytes: Vec<u8> = sample.values.iter().map(|&v| v as u8).collect();
@@ -215,6 +215,15 @@ impl Project {
 fn shape(config: &ModelConfig) -> String {
     let (n, features) = config.input.frames().unwrap_or((0, 0));
     format!("{n} × {features}")
+}
+
+/// Returns a file's text. On silicon defmt prints a failure: `Debug` of all errors takes 30 KiB more, which the
+/// smaller boards do not have.
+fn formatted(board: &Board, name: &str, text: &str) -> String {
+    match name == "src/failure.rs" && !board.is_emulated() {
+        true => text.replace("#[derive(Debug)]", "#[derive(defmt::Format)]"),
+        false => text.into(),
+    }
 }
 
 fn package_name(path: &Path) -> Result<String, ProjectError> {
