@@ -260,7 +260,7 @@ bytes = 0x100
             .replace("bytes = 0x100\n", "bytes = 0\n");
         assert_eq!(args(&esp), ["-Tlinkall.x", "-Tregions.x", "-Tdefmt.x"]);
         let esp = Board::parse("board.toml", &esp).unwrap();
-        let (name, text) = script(&esp);
+        let (name, text) = super::script(&esp);
         assert!(name == "regions.x" && !text.contains("MEMORY"), "{text}");
     }
 
