@@ -2,6 +2,4 @@
 
 fn main() {
     tailtune_board::build();
-    println!("cargo:rustc-link-arg-bins=-Tlink-rp.x");
-    println!("cargo:rustc-link-arg-bins=-Tdefmt.x");
 }

@@ -2,5 +2,4 @@
 
 fn main() {
     tailtune_board::build();
-    println!("cargo:rustc-link-arg-bins=-Tdefmt.x");
 }

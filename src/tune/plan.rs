@@ -245,6 +245,24 @@ impl TunePlan {
         sum(&[self.arena, self.tuning(), self.replay, self.tail_buffer])
     }
 
+    /// Returns the bytes that the arena can lend to the tuning of a head, once the encoder has given the
+    /// features of every sample: of all that [`ram`](Self::ram) counts, what both take in turns. None for a
+    /// method below the feature.
+    pub const fn shared(&self) -> usize {
+        if self.method.below_the_block() {
+            return 0;
+        }
+        let lent = sum(&[
+            self.head,
+            self.features,
+            self.logits,
+            self.state,
+            self.head_moments,
+            self.tail_buffer,
+        ]);
+        if lent < self.arena { lent } else { self.arena }
+    }
+
     /// Returns about how many instructions one step takes on a Cortex-M4 with FPU, with the firmware's
     /// usual size optimization: counted multiply-accumulates, elementwise operations and exponentials times
     /// what each was measured to take (see `cost`). Within 15 % of what `tailtune bench` counts.

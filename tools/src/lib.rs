@@ -19,6 +19,7 @@ pub mod merge;
 pub mod metrics;
 pub mod models;
 pub mod output;
+pub mod project;
 pub mod qemu;
 pub mod quantize;
 pub mod reference;

@@ -283,6 +283,7 @@ fn boards_and_inspect_have_their_keys() {
         for key in [
             "clock_hz",
             "flash_bytes",
+            "unmapped_bytes",
             "ram_bytes",
             "slot_bytes",
             "replay_bytes",

@@ -12,9 +12,9 @@ use tailtune::tune::block::{
     BlockBuffers, BlockOptions, FlatBuffers, LoraOptions, Projections, block_bytes,
 };
 use tailtune::tune::{
-    AdamState, Buffer, ClassName, HeadBuffers, LastBlock, LinearHead, Lora, Math, Method, MethodId,
-    NormBias, Optimizer, Schedule, Softmax, SoftmaxBuffers, TuneError, TunePlan, TuneSetup, Tuner,
-    Velocity,
+    AdamState, AnyHead, Buffer, ClassName, HeadBuffers, LastBlock, LinearHead, Lora, Math, Method,
+    MethodId, NormBias, Optimizer, Recipe, Schedule, Softmax, SoftmaxBuffers, Start, TuneError,
+    TunePlan, TuneSetup, Tuner, Velocity, Workspace,
 };
 use tailtune_tools::image_writer::AlignedBytes;
 use tailtune_tools::int8::Int8Model;
@@ -231,6 +231,76 @@ fn buffers_of_the_plans_bytes_are_taken_and_one_number_less_is_refused() {
         }
     }
     assert_eq!(refused, 3 * (4 * 3 * 5 + 4 * 3 + 3));
+}
+
+/// What the arena lends is what a head's method cuts out of a workspace, and its tail's buffer: they fit, and
+/// with a number less they do not.
+#[test]
+fn a_head_is_tuned_in_what_the_arena_lends() {
+    let config = ModelConfig {
+        n_layers: 1,
+        ..KWT1
+    };
+    let int8 = model(&config);
+    let image = int8.image();
+    let head = Head::new(&image).unwrap();
+    for method in [MethodId::Ncm, MethodId::Ridge, MethodId::Softmax] {
+        let recipe = Recipe::new(method);
+        let setup = TuneSetup {
+            schedule: recipe.schedule,
+            ..TuneSetup::new(ADDED)
+        };
+        let plan = Tuner::plan(&config, method, &setup).unwrap();
+        let fits = |bytes: usize| {
+            let mut memory = vec![0.0; bytes / 4];
+            let mut work = Workspace::new(&mut memory);
+            let mut names = [ClassName::EMPTY; ADDED as usize];
+            let start = Start {
+                image: &image,
+                head: &head,
+                state: None,
+            };
+            let capacity = head.n_classes() + usize::from(ADDED);
+            let mut any = AnyHead::new(&recipe, start, capacity, &mut names, &mut work).unwrap();
+            for i in 0..ADDED {
+                any.add_class(&format!("{i:063}")).unwrap();
+            }
+            let tail = work.take(any.tail_buffer_len().div_ceil(4));
+            tail.is_ok()
+        };
+        let lent = plan.shared();
+        assert!(lent < plan.arena, "{method:?}: all of it is counted here");
+        assert!(fits(lent) && !fits(lent - 4), "{method:?}: {lent}");
+    }
+    let last = Tuner::plan(&config, MethodId::LastBlock, &TuneSetup::new(ADDED)).unwrap();
+    assert_eq!(last.shared(), 0);
+}
+
+/// The firmware of the micro:bit tunes in the arena: counted once, the model that is made for it fits.
+#[test]
+fn boards_that_tune_heads_only_count_the_arena_once() {
+    let work = tempfile::tempdir().unwrap();
+    let dir = work.path();
+    let micro = tailtune_tools::models::KEYWORDS_MICRO;
+    let found = json(dir, &["plan", micro, "--board", "microbit-v1"]);
+    assert_eq!(found["fits"], true, "{found}");
+    let parts = found["ram"].as_array().unwrap();
+    let sum: usize = parts.iter().map(|part| number(part, "bytes")).sum();
+    let shared = number(&found, "shared_bytes");
+    assert!(shared > 0 && shared <= number(&found, "arena_bytes"));
+    assert_eq!(number(&found, "ram_bytes"), sum - shared);
+    // Neither a board that tunes blocks too, nor a method of a block.
+    let found = json(dir, &["plan", micro, "--board", "nrf52840-dk"]);
+    assert_eq!(number(&found, "shared_bytes"), 0);
+    let (text, _) = run(dir, &["plan", micro, "--board", "microbit-v1"], 0);
+    assert!(text.contains("in turns with the encoder"), "{text}");
+    // Softmax with four new classes is too much for it, class means are not; asked for, it is refused.
+    assert!(
+        text.contains("fits with") && text.contains("by class means"),
+        "{text}"
+    );
+    let softmax = ["plan", micro, "--board", "microbit-v1", "--tune", "softmax"];
+    assert_eq!(json(dir, &softmax)["fits"], false);
 }
 
 fn number(value: &serde_json::Value, key: &str) -> usize {

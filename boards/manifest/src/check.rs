@@ -268,6 +268,17 @@ model = { address = 0x08020000, bytes = 0x60000 }
     }
 
     #[test]
+    fn every_flash_counts_where_the_core_sees_it() {
+        let bank = "[[flash]]\nname = \"bank2\"\naddress = 0x08100000\nsectors = [{ count = 2, bytes = 0x20000 }]\n\
+            write_bytes = 4\nerase_stall_ms = 1\n\n";
+        let qspi = bank.replace("bank2", "qspi").replace("0x08100000", "0x0");
+        let text = GOOD.replace("[[ram]]", &format!("{bank}{qspi}[[ram]]"));
+        let board = Board::parse("board.toml", &text).unwrap();
+        let found = (board.flash_bytes(), board.unmapped_bytes());
+        assert_eq!(found, (0x80000 + 0x40000, 0x40000));
+    }
+
+    #[test]
     fn refusals_name_key_found_and_allowed() {
         let cases = [
             (

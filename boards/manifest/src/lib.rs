@@ -14,7 +14,7 @@ mod error;
 mod link;
 
 pub use error::BoardError;
-pub use link::{build, memory_x};
+pub use link::{build, link_args, memory_x, script};
 
 use serde::Deserialize;
 use std::ops::Range;
@@ -52,6 +52,22 @@ pub struct Board {
     pub boot: Option<Boot>,
     /// Of emulated boards.
     pub emulator: Option<Emulator>,
+    /// How far the project's own checks go with it.
+    #[serde(default)]
+    pub status: Status,
+}
+
+/// How far the project's own checks go with a board of silicon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Not at all.
+    #[default]
+    Unchecked,
+    /// Its firmware is built and linked.
+    Built,
+    /// Its firmware is flashed into a model of its chip, and runs there.
+    EmulatedChip,
 }
 
 /// A flash memory.
@@ -239,9 +255,29 @@ impl Board {
         }
     }
 
-    /// Returns the bytes of the flash that holds the code.
+    /// Returns whether the core sees a flash at its address: only the first may be mapped at 0.
+    pub fn is_mapped(&self, flash: &Flash) -> bool {
+        flash.address != 0 || self.flash.first() == Some(flash)
+    }
+
+    /// Returns the bytes of all flash that the core sees.
     pub fn flash_bytes(&self) -> u32 {
-        self.flash.first().map_or(0, Flash::bytes)
+        self.flash_where(true)
+    }
+
+    /// Returns the bytes of all flash that only a driver reaches.
+    pub fn unmapped_bytes(&self) -> u32 {
+        self.flash_where(false)
+    }
+
+    fn flash_where(&self, mapped: bool) -> u32 {
+        let flash = self.flash.iter().filter(|f| self.is_mapped(f) == mapped);
+        flash.fold(0, |sum, flash| sum.saturating_add(flash.bytes()))
+    }
+
+    /// Returns whether its firmware tunes heads only, in the encoder's arena once that has given the features.
+    pub const fn is_heads_only(&self) -> bool {
+        self.regions.replay.is_none()
     }
 
     /// Returns the bytes of all RAM.

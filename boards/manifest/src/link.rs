@@ -18,7 +18,6 @@ _stext = ADDR(.start_block) + SIZEOF(.start_block);
 pub fn memory_x(board: &Board) -> String {
     let code = &board.regions.code;
     let boot = board.boot.as_ref();
-    let is_boot = |kind| boot.is_some_and(|boot| boot.kind == kind);
     let second_stage = boot.map_or(0, |boot| match boot.kind {
         BootKind::SecondStage => boot.bytes,
         _ => 0,
@@ -69,7 +68,7 @@ pub fn memory_x(board: &Board) -> String {
             let _ = writeln!(text, "_stext = {:#010x};", code.address);
         }
     }
-    if is_boot(BootKind::ImageDefinition) {
+    if is_boot(board, BootKind::ImageDefinition) {
         text += IMAGE_DEFINITION;
     }
     if let Some(ram) = board.ram.iter().skip(1).find(|ram| ram.arena) {
@@ -110,8 +109,8 @@ fn symbols(board: &Board) -> String {
     text
 }
 
-/// What every board's build script does: reads the board.toml beside it, writes memory.x (or regions.x, where the
-/// HAL has a memory.x of its own) where the linker finds it, says how to link, and hands an emulated board's counter to its bench.
+/// What every board's build script does: reads the board.toml beside it, writes its linker script where the linker
+/// finds it, says how to link, and hands an emulated board's counter to its bench.
 ///
 /// # Panics
 /// With what is wrong, which is how a build script says it.
@@ -122,21 +121,11 @@ pub fn build() -> Board {
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
     let board = Board::parse(path, &text).unwrap_or_else(|e| panic!("{e}"));
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let write = |name, text| std::fs::write(out.join(name), text).expect("OUT_DIR can be written");
     println!("cargo:rustc-link-search={}", out.display());
-    if board
-        .boot
-        .as_ref()
-        .is_some_and(|boot| boot.kind == BootKind::EspIdf)
-    {
-        write("regions.x", symbols(&board));
-        println!("cargo:rustc-link-arg-bins=-Tlinkall.x");
-        println!("cargo:rustc-link-arg-bins=-Tregions.x");
-        return board;
-    }
-    write("memory.x", memory_x(&board));
-    if board.target.starts_with("riscv") {
-        println!("cargo:rustc-link-arg-bins=-Tmemory.x");
+    let (name, text) = script(&board);
+    std::fs::write(out.join(name), text).expect("OUT_DIR can be written");
+    for arg in link_args(&board) {
+        println!("cargo:rustc-link-arg-bins={arg}");
     }
     if let Some(emulator) = &board.emulator {
         for (name, value) in [
@@ -147,9 +136,42 @@ pub fn build() -> Board {
             println!("cargo:rustc-env=TAILTUNE_COUNTER_{name}={value}");
         }
     }
-    println!("cargo:rustc-link-arg-bins=--nmagic");
-    println!("cargo:rustc-link-arg-bins=-Tlink.x");
     board
+}
+
+/// Returns the linker script of a board, with its file's name: memory.x, or regions.x where the HAL has a
+/// memory.x of its own.
+pub fn script(board: &Board) -> (&'static str, String) {
+    match is_boot(board, BootKind::EspIdf) {
+        true => ("regions.x", symbols(board)),
+        false => ("memory.x", memory_x(board)),
+    }
+}
+
+/// Returns how a firmware is linked with [`script`]: arguments of the linker, those of its HAL and of defmt
+/// (on silicon) included.
+pub fn link_args(board: &Board) -> Vec<&'static str> {
+    let mut args = if is_boot(board, BootKind::EspIdf) {
+        vec!["-Tlinkall.x", "-Tregions.x"]
+    } else {
+        let mut args = Vec::new();
+        if board.target.starts_with("riscv") {
+            args.push("-Tmemory.x");
+        }
+        args.extend(["--nmagic", "-Tlink.x"]);
+        if is_boot(board, BootKind::SecondStage) {
+            args.push("-Tlink-rp.x");
+        }
+        args
+    };
+    if !board.is_emulated() {
+        args.push("-Tdefmt.x");
+    }
+    args
+}
+
+fn is_boot(board: &Board, kind: BootKind) -> bool {
+    board.boot.as_ref().is_some_and(|boot| boot.kind == kind)
 }
 
 #[cfg(test)]
@@ -225,6 +247,21 @@ bytes = 0x100
         let flash = "    FLASH : ORIGIN = 0x10000000, LENGTH = 0x40000\n";
         assert!(text.contains(flash) && !text.contains("BOOT2"), "{text}");
         assert!(text.contains("KEEP(*(.start_block))"), "{text}");
+    }
+
+    #[test]
+    fn a_firmware_is_linked_as_its_boot_loader_and_its_kind_ask() {
+        let args = |text: &str| link_args(&Board::parse("board.toml", text).unwrap());
+        let all = ["--nmagic", "-Tlink.x", "-Tlink-rp.x", "-Tdefmt.x"];
+        assert_eq!(args(RP), all);
+        assert_eq!(args(&format!("{RP}\n[emulator]\n")), all[..3]);
+        let esp = RP
+            .replace("second-stage", "esp-idf")
+            .replace("bytes = 0x100\n", "bytes = 0\n");
+        assert_eq!(args(&esp), ["-Tlinkall.x", "-Tregions.x", "-Tdefmt.x"]);
+        let esp = Board::parse("board.toml", &esp).unwrap();
+        let (name, text) = super::script(&esp);
+        assert!(name == "regions.x" && !text.contains("MEMORY"), "{text}");
     }
 
     #[test]

@@ -3,15 +3,11 @@
 #![no_std]
 #![no_main]
 
+mod hal;
 mod nvmc;
 
-use defmt_rtt as _;
 use embassy_executor::Spawner;
-use embassy_nrf::gpio::{Input, Level, Output, OutputDrive, Pull};
-use embassy_time::Delay;
-use embedded_hal::digital::PinState;
-use nvmc::Nvmc;
-use panic_probe as _;
+use hal::Board;
 use static_cell::ConstStaticCell;
 use tailtune_app::Memory;
 use tailtune_app::device::{Device, LedButton, NoFlash, Regions};
@@ -23,20 +19,24 @@ static MEMORY: ConstStaticCell<Memory<8064, 1056, 2, 12, 320>> =
 
 #[embassy_executor::main]
 async fn main(_spawner: Spawner) {
-    let p = embassy_nrf::init(Default::default());
-    // The first column's line, low, lets current through the first row's lights.
-    let _column = Output::new(p.P0_04, Level::Low, OutputDrive::Standard);
+    let Board {
+        led,
+        button,
+        delay,
+        flash,
+        _column,
+    } = hal::start();
     let device = Device {
         io: LedButton {
-            led: Output::new(p.P0_13, Level::Low, OutputDrive::Standard),
-            lit: PinState::High,
-            button: Input::new(p.P0_17, Pull::Up),
-            held: PinState::Low,
+            led,
+            lit: hal::LIT,
+            button,
+            held: hal::HELD,
         },
-        delay: Delay,
-        reset: cortex_m::peripheral::SCB::sys_reset,
+        delay,
+        reset: hal::reset,
     };
     // SAFETY: flash is always readable on this part, and only the slots are ever written.
     let regions = unsafe { Regions::linked() };
-    device.boot(MEMORY.take(), regions, Nvmc::new(p.NVMC), NoFlash)
+    device.boot(MEMORY.take(), regions, flash, NoFlash)
 }

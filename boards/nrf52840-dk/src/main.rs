@@ -4,20 +4,19 @@
 #![no_std]
 #![no_main]
 
+mod hal;
+
 use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use defmt::error;
 use embassy_executor::Spawner;
-use embassy_nrf::gpio::{Input, Level, Output, OutputDrive, Pull};
-use embassy_nrf::nvmc::Nvmc;
 use embassy_nrf::qspi::{self, Qspi};
 use embassy_nrf::{bind_interrupts, peripherals};
 use embassy_time::{Duration, Instant, Timer};
 use embedded_hal::delay::DelayNs;
-use embedded_hal::digital::{OutputPin, PinState};
-use panic_probe as _;
-use rtt_target::{ChannelMode, rtt_init, set_defmt_channel};
+use embedded_hal::digital::OutputPin;
+use hal::{Board, External};
 use static_cell::ConstStaticCell;
 use tailtune_app::Memory;
 use tailtune_app::device::{Device, LedButton, Regions, RttLine};
@@ -39,45 +38,37 @@ const EXTERNAL_FLASH: u32 = 8 * 1024 * 1024;
 
 #[embassy_executor::main]
 async fn main(_spawner: Spawner) {
-    let channels = rtt_init! {
-        up: {
-            0: { size: 1024, mode: ChannelMode::NoBlockTrim, name: "defmt" }
-            1: { size: 2048, mode: ChannelMode::NoBlockSkip, name: "tailtune feed" }
-        }
-        down: {
-            0: { size: 2048, name: "tailtune feed" }
-        }
-    };
-    set_defmt_channel(channels.up.0);
+    let Board {
+        led,
+        button,
+        mut flash,
+        external: pins,
+        up,
+        down,
+        ..
+    } = hal::start();
     let mut line = RttLine {
-        up: channels.up.1,
-        down: channels.down.0,
+        up,
+        down,
         clock: || Instant::now().as_micros() as u32,
     };
-    let p = embassy_nrf::init(Default::default());
-    let mut config = qspi::Config::default();
-    config.capacity = EXTERNAL_FLASH;
-    config.frequency = qspi::Frequency::M32;
-    let mut external = Qspi::new(
-        p.QSPI, Irqs, p.P0_19, p.P0_17, p.P0_20, p.P0_21, p.P0_22, p.P0_23, config,
-    );
+    let mut external = external(pins);
     if quad_enable(&mut external).is_err() {
         error!("the external flash does not answer");
     }
     let mut device = Device {
         io: LedButton {
-            led: Output::new(p.P0_13, Level::High, OutputDrive::Standard),
-            lit: PinState::Low,
-            button: Input::new(p.P0_11, Pull::Up),
-            held: PinState::Low,
+            led,
+            lit: hal::LIT,
+            button,
+            held: hal::HELD,
         },
         delay: Doze(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await),
-        reset: cortex_m::peripheral::SCB::sys_reset,
+        reset: hal::reset,
     };
     // SAFETY: flash is always readable on this part, and only the slots are ever written.
     let regions = unsafe { Regions::linked() };
     let memory = MEMORY.take();
-    let mut flash = Nvmc::new(p.NVMC);
     device.work(memory, regions.clone(), &mut flash, external);
     // The core sleeps between two looks at the line.
     loop {
@@ -87,7 +78,7 @@ async fn main(_spawner: Spawner) {
             let _ = device
                 .io
                 .led
-                .set_state(if lit { PinState::Low } else { PinState::High });
+                .set_state(if lit { hal::LIT } else { !hal::LIT });
             device.feed(&mut line, memory, regions.model, &mut flash, &regions.slots);
             Timer::after_millis(TICK_MS).await;
         }
@@ -109,6 +100,22 @@ impl DelayNs for Doze {
             cortex_m::asm::wfe();
         }
     }
+}
+
+fn external(pins: External) -> Qspi<'static> {
+    let External {
+        qspi,
+        sck,
+        csn,
+        io0,
+        io1,
+        io2,
+        io3,
+    } = pins;
+    let mut config = qspi::Config::default();
+    config.capacity = EXTERNAL_FLASH;
+    config.frequency = qspi::Frequency::M32;
+    Qspi::new(qspi, Irqs, sck, csn, io0, io1, io2, io3, config)
 }
 
 /// Lets the external flash use all four of its lines: bit 6 of its status register, which it keeps.

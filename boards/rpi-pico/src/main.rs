@@ -3,17 +3,13 @@
 #![no_std]
 #![no_main]
 
+mod hal;
+
 use core::cell::RefCell;
-use defmt_rtt as _;
 use embassy_embedded_hal::flash::partition::BlockingPartition;
 use embassy_executor::Spawner;
-use embassy_rp::flash::{Blocking, Flash};
-use embassy_rp::gpio::{Input, Level, Output, Pull};
-use embassy_rp::peripherals::FLASH;
 use embassy_sync::blocking_mutex::NoopMutex;
-use embassy_time::Delay;
-use embedded_hal::digital::PinState;
-use panic_probe as _;
+use hal::{Board, FLASH_BYTES};
 use static_cell::ConstStaticCell;
 use tailtune_app::Memory;
 use tailtune_app::device::{Device, LedButton, Regions};
@@ -23,24 +19,25 @@ use tailtune_app::device::{Device, LedButton, Regions};
 static MEMORY: ConstStaticCell<Memory<{ 32 * 1024 }, 4096, 32, 128, { 28 * 1024 }>> =
     ConstStaticCell::new(Memory::new());
 
-/// Bytes of the external flash.
-const FLASH_BYTES: usize = 2 * 1024 * 1024;
-
 #[embassy_executor::main]
 async fn main(_spawner: Spawner) {
-    let p = embassy_rp::init(Default::default());
+    let Board {
+        led,
+        button,
+        delay,
+        flash,
+    } = hal::start();
     let device = Device {
         io: LedButton {
-            led: Output::new(p.PIN_25, Level::Low),
-            lit: PinState::High,
-            button: Input::new(p.PIN_15, Pull::Up),
-            held: PinState::Low,
+            led,
+            lit: hal::LIT,
+            button,
+            held: hal::HELD,
         },
-        delay: Delay,
-        reset: cortex_m::peripheral::SCB::sys_reset,
+        delay,
+        reset: hal::reset,
     };
     // Slots and latents lie in the same flash: each has the driver for itself while it uses it.
-    let flash: Flash<'_, FLASH, Blocking, FLASH_BYTES> = Flash::new_blocking(p.FLASH);
     let flash = NoopMutex::new(RefCell::new(flash));
     let whole = || BlockingPartition::new(&flash, 0, FLASH_BYTES as u32);
     // SAFETY: flash is readable but while the driver erases or writes, and then the core does nothing else;

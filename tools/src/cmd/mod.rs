@@ -17,6 +17,7 @@ mod fit_args;
 mod flash;
 mod inspect;
 mod merge;
+mod new;
 mod on_board;
 mod on_probe;
 mod plan;
@@ -50,6 +51,7 @@ enum Command {
     Adapt(Box<adapt::Adapt>),
     Inspect(inspect::Inspect),
     Boards(boards::Boards),
+    New(new::New),
     Flash(Box<flash::Flash>),
     Tail(Box<tail::Tail>),
     #[cfg(feature = "flash")]
@@ -94,6 +96,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Adapt(c) => c.run(),
         Command::Inspect(c) => c.run(),
         Command::Boards(c) => c.run(),
+        Command::New(c) => c.run(),
         Command::Flash(c) => c.run(),
         Command::Tail(c) => c.run(),
         #[cfg(feature = "flash")]

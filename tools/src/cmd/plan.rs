@@ -1,5 +1,7 @@
 //! `tailtune plan`: flash and RAM of a model, to the byte and by part, before anything is flashed.
 
+pub(super) mod fitting;
+mod needs;
 mod tuning;
 
 use super::terminal::{kib, print, print_json, table};
@@ -11,10 +13,10 @@ use crate::image_writer::{image_len, provenance_line};
 use crate::import::read_model;
 use crate::int8::Int8Model;
 use clap::Args;
+use needs::{Needs, fits, verdict};
 use serde_json::json;
 use std::path::PathBuf;
-use tailtune::image::{HEADER_LEN, Layout, ModelConfig, TENSOR_ALIGNMENT, TensorEntry};
-use tailtune::tune::TunePlan;
+use tailtune::tune::MethodId;
 use tuning::TuneArgs;
 
 /// Print how much flash and RAM a model takes, and whether it fits a board
@@ -28,10 +30,12 @@ pub struct Plan {
     #[command(flatten)]
     tune: TuneArgs,
     /// Print one JSON object: image_bytes, arena_bytes, flash_bytes, ram_bytes, fits (null without
-    /// --board), flash[] and ram[] by part, boards[] with name and fits; with --tune also tune: method,
-    /// tuning_bytes (RAM without arena, replay and tail), replay_bytes, replay_flash_bytes, tail_bytes, and of
-    /// --board tail_room_bytes, step_instructions, step_ms, end_instructions, end_ms (a model; null of a core
-    /// without FPU or clock)
+    /// --board), flash[] and ram[] by part, shared_bytes (what parts of ram[] take in turns, on a --board that
+    /// tunes heads only), boards[] with name, fits and samples (how many RAM holds; fewer
+    /// than 64 will do without --tune; null: too few); with --tune also tune: method, tuning_bytes (RAM
+    /// without arena, replay and tail), replay_bytes, replay_flash_bytes, tail_bytes, and of --board
+    /// tail_room_bytes, step_instructions, step_ms, end_instructions, end_ms (a model; null of a core without
+    /// FPU or clock)
     #[arg(long)]
     json: bool,
 }
@@ -40,22 +44,6 @@ pub struct Plan {
 struct Part {
     name: &'static str,
     bytes: usize,
-}
-
-/// What a model takes.
-struct Needs {
-    image_bytes: usize,
-    flash: Vec<Part>,
-    ram: Vec<Part>,
-    tuning: TunePlan,
-    /// Whether a method was asked for, whose tail then has to fit too.
-    asked: bool,
-}
-
-impl Needs {
-    fn ram_bytes(&self) -> usize {
-        self.ram.iter().map(|p| p.bytes).sum()
-    }
 }
 
 impl Plan {
@@ -79,7 +67,14 @@ impl Plan {
             ));
         }
         let tuning = self.tune.plan(&config, first)?;
-        let needs = needs(&config, image_bytes, tuning, self.tune.asked());
+        let samples = self.tune.samples(&config, !self.tune.asked());
+        let asked = self.tune.asked();
+        let mut needs = needs::needs(&config, image_bytes, tuning, samples, asked);
+        if !asked {
+            let means = TuneArgs::of(MethodId::Ncm, false).plan(&config, first)?;
+            let by_means = needs::needs(&config, image_bytes, means, samples, false);
+            needs.by_means = Some(Box::new(by_means));
+        }
         if self.json {
             self.as_json(&needs, &boards)
         } else {
@@ -94,13 +89,14 @@ impl Plan {
                 .map(|p| json!({ "part": p.name, "bytes": p.bytes }))
                 .collect()
         };
-        let fitting = |b: &Board| json!({ "name": b.name, "fits": fits(needs, b) });
+        let fitting = |b: &Board| json!({ "name": b.name, "fits": fits(needs, b), "samples": needs.samples_kept(b) });
         let tune = || tuning::json(&needs.tuning, self.board.as_ref());
         let mut said = json!({
             "image_bytes": needs.image_bytes,
             "arena_bytes": needs.ram.first().map_or(0, |p| p.bytes),
             "flash_bytes": needs.flash.iter().map(|p| p.bytes).sum::<usize>(),
-            "ram_bytes": needs.ram_bytes(),
+            "ram_bytes": needs.ram_bytes(self.board.as_ref()),
+            "shared_bytes": self.board.as_ref().map_or(0, |b| needs.shared_bytes(b)),
             "fits": self.board.as_ref().map(|_| boards.iter().all(|b| fits(needs, b))),
             "flash": parts(&needs.flash),
             "ram": parts(&needs.ram),
@@ -122,7 +118,15 @@ impl Plan {
                     kib(part.bytes),
                 ]);
             }
-            let total = parts.iter().map(|p| p.bytes).sum::<usize>();
+            let mut total = parts.iter().map(|p| p.bytes).sum::<usize>();
+            if let (Some(board), "RAM") = (&self.board, what) {
+                let shared = needs.shared_bytes(board);
+                if shared > 0 {
+                    let name = "tuned in the arena, in turns with the encoder".to_owned();
+                    rows.add_row([name, format!("-{shared}"), format!("-{}", kib(shared))]);
+                }
+                total -= shared;
+            }
             rows.add_row(["total".to_owned(), total.to_string(), kib(total)]);
             print(&rows.to_string())?;
         }
@@ -147,71 +151,6 @@ impl Plan {
     }
 }
 
-/// Returns the RAM that a model takes on a board, the firmware's stack included.
-fn ram_needed(needs: &Needs, board: &Board) -> usize {
-    needs.ram_bytes() + board.stack_bytes as usize
-}
-
-fn fits(needs: &Needs, board: &Board) -> bool {
-    needs.image_bytes <= board.regions.model.bytes as usize
-        && ram_needed(needs, board) <= board.ram_bytes() as usize
-        && (!needs.asked || needs.tuning.tail <= tuning::tail_room(board))
-        && needs.tuning.replay_flash <= tuning::replay_room(board)
-}
-
-/// Says whether the model fits, and if not, what would.
-fn verdict(needs: &Needs, board: &Board) -> String {
-    let (region, ram) = (
-        board.regions.model.bytes as usize,
-        board.ram_bytes() as usize,
-    );
-    let mut lacks = Vec::new();
-    if needs.image_bytes > region {
-        lacks.push(format!(
-            "the image is {} bytes larger than the model region of {region}: an image of at most {} would fit",
-            needs.image_bytes - region,
-            kib(region)
-        ));
-    }
-    let ram_needed = ram_needed(needs, board);
-    if ram_needed > ram {
-        let lack = ram_needed - ram;
-        let remedy = if needs.asked && lack <= needs.tuning.replay {
-            "fewer samples (--replay), or samples in flash (--replay-in flash), would fit"
-        } else {
-            "a shorter seq_len or a smaller d_model would fit"
-        };
-        lacks.push(format!(
-            "RAM lacks {lack} bytes of {ram_needed} (stack of {} counted): {remedy}",
-            board.stack_bytes
-        ));
-    }
-    let (tail, room) = (needs.tuning.tail, tuning::tail_room(board));
-    if needs.asked && tail > room {
-        lacks.push(format!(
-            "the tail is {} bytes larger than a slot's {room}: a board.toml with regions.tails of at least {} bytes each would fit",
-            tail - room,
-            board.slot_bytes() as usize + tail - room
-        ));
-    }
-    let (latents, room) = (needs.tuning.replay_flash, tuning::replay_room(board));
-    if latents > room {
-        lacks.push(format!(
-            "the samples take {latents} bytes of flash, its regions.replay has {room}: fewer samples (--replay) would fit"
-        ));
-    }
-    if lacks.is_empty() {
-        format!(
-            "{}: fits; {} of flash and {} of RAM stay free",
-            board.name,
-            kib(region - needs.image_bytes),
-            kib(ram - ram_needed)
-        )
-    } else {
-        format!("{}: does not fit: {}", board.name, lacks.join("; "))
-    }
-}
-
 /// Returns the bytes of the image that `convert` will write. It names its board: of several boards,
 /// the longest name counts.
 fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, CommandError> {
@@ -229,69 +168,4 @@ fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, Comman
         ));
     }
     Ok(most)
-}
-
-/// Returns what a model takes whose image has `image_bytes`.
-fn needs(config: &ModelConfig, image_bytes: usize, tuning: TunePlan, asked: bool) -> Needs {
-    let layout = Layout::new(config);
-    let align = |n: usize| n.next_multiple_of(TENSOR_ALIGNMENT as usize);
-    let directory = layout.len() * size_of::<TensorEntry>();
-    let mut groups = [
-        ("embedding", 0),
-        ("encoder blocks", 0),
-        ("pooling and head", 0),
-    ];
-    for spec in layout.iter() {
-        let group = match (spec.layer, spec.kind as u8) {
-            (tailtune::image::NO_LAYER, kind) if kind < 16 => 0,
-            (tailtune::image::NO_LAYER, _) => 2,
-            _ => 1,
-        };
-        groups[group].1 += align(spec.len_bytes() as usize);
-    }
-    let tensors: usize = groups.iter().map(|(_, bytes)| bytes).sum();
-    let known = HEADER_LEN + directory + tensors;
-    let mut flash = vec![Part {
-        name: "header and tensor directory",
-        bytes: HEADER_LEN + directory,
-    }];
-    flash.extend(groups.iter().map(|&(name, bytes)| Part { name, bytes }));
-    let rest = image_bytes.saturating_sub(known);
-    flash.push(Part {
-        name: "labels, provenance, front end, padding",
-        bytes: rest,
-    });
-
-    let mut ram = vec![
-        Part {
-            name: "arena",
-            bytes: tuning.arena,
-        },
-        Part {
-            name: "input of one inference",
-            bytes: input_bytes(config),
-        },
-    ];
-    if asked {
-        ram.extend(tuning::ram(&tuning));
-    } else {
-        let (bytes, name) = (tuning.tuning(), tuning::DEFAULT);
-        ram.push(Part { name, bytes });
-        let (bytes, name) = (tuning.replay, "replay, 64 samples");
-        ram.push(Part { name, bytes });
-    }
-    Needs {
-        image_bytes,
-        flash,
-        ram,
-        tuning,
-        asked,
-    }
-}
-
-fn input_bytes(config: &ModelConfig) -> usize {
-    match config.input {
-        tailtune::image::InputKind::Tokens { .. } => config.max_input_len() * 5,
-        frames => frames.frames().map_or(0, |(n, features)| n * features),
-    }
 }

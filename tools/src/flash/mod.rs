@@ -7,11 +7,14 @@
 //! plan     a file against a board: what is erased and written, or why not
 //! write    a plan onto a device: erase, program, read back, reset
 //! slots    the two slots in RAM, through the runtime's own store, and back
+//! chip     what probe-rs knows of a chip: sectors, and a board.toml of it (feature `flash`)
 //! probe    a chip behind a real probe, by probe-rs (feature `flash`)
 //! ```
 //!
-//! Nothing but [`probe`] knows of probes, so all of it is tested on memory.
+//! Nothing but `chip` and `probe` knows of probe-rs, so all of it is tested on memory.
 
+#[cfg(feature = "flash")]
+pub mod chip;
 pub mod device;
 #[cfg(test)]
 mod fake;

@@ -198,6 +198,18 @@ impl Plan {
     }
 }
 
+/// Returns the bytes of the image in a file, which was made for a board and fits it, be it emulated.
+///
+/// # Errors
+/// [`PlanError`].
+pub fn image_bytes(path: &Path, board: &Board) -> Result<Vec<u8>, PlanError> {
+    let contents = Contents::read(path).map_err(|source| PlanError::File {
+        path: path.into(),
+        source,
+    })?;
+    Ok(image(path, &contents, board)?.1.piece.bytes)
+}
+
 /// Refuses an emulated board.
 ///
 /// # Errors
@@ -209,14 +221,13 @@ pub fn real(board: &Board) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// Refuses a region that a probe cannot write: only the first flash may be mapped at 0.
+/// Refuses a region that a probe cannot write.
 ///
 /// # Errors
 /// [`PlanError::NotMapped`].
 pub fn mapped(board: &Board, name: &'static str, region: &Region) -> Result<(), PlanError> {
-    let first = board.flash.first();
     match board.flash_of(region) {
-        Some(flash) if flash.address == 0 && first != Some(flash) => Err(PlanError::NotMapped {
+        Some(flash) if !board.is_mapped(flash) => Err(PlanError::NotMapped {
             board: board.name.clone(),
             region: name,
             flash: flash.name.clone(),

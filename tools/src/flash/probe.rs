@@ -1,5 +1,6 @@
 //! A chip behind a real probe, by the probe-rs library: the only file but `feed::rtt` that knows of it.
 
+use super::chip;
 use super::device::{Device, DeviceError, Progress, Step};
 use super::file::Piece;
 use crate::board::Board;
@@ -265,40 +266,14 @@ fn sectors(target: &Target, range: &Range<u32>) -> Result<Vec<Range<u32>>, Devic
         .ok_or_else(|| no_flash(format!("the {} has no flash there", target.name)))?
         .range
         .clone();
-    let mut algorithms = target.flash_algorithms.iter().filter(|a| {
-        let all = &a.flash_properties.address_range;
-        all.start <= region.start && region.end <= all.end
-    });
-    // As probe-rs chooses: the only one, or the default.
-    let first = algorithms.next();
-    let algorithm = match algorithms.next() {
-        None => first,
-        Some(second) => [first, Some(second)]
-            .into_iter()
-            .flatten()
-            .chain(algorithms)
-            .find(|a| a.default),
-    };
-    let properties = algorithm.map(|a| &a.flash_properties).ok_or_else(|| {
+    let algorithm = chip::algorithm(target, &region).ok_or_else(|| {
         no_flash(format!(
             "probe-rs cannot write the {}'s flash there",
             target.name
         ))
     })?;
-    let base = properties.address_range.start;
-    let mut found = Vec::new();
-    let mut at = u64::from(range.start);
-    while at < range.end.into() && properties.address_range.contains(&at) {
-        let offset = at - base;
-        let Some(group) = properties.sectors.iter().rfind(|s| s.address <= offset) else {
-            break;
-        };
-        let size = group.size.max(1);
-        let start = base + group.address + (offset - group.address) / size * size;
-        found.push(start as u32..(start + size) as u32);
-        at = start + size;
-    }
-    Ok(found)
+    let wide = u64::from(range.start)..u64::from(range.end);
+    Ok(chip::sectors(algorithm, &wide))
 }
 
 /// Bytes done and in all, by step.

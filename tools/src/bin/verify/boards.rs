@@ -1,6 +1,7 @@
 //! The board crates: packages under `boards/` that are workspaces of their own.
 
 use std::path::{Path, PathBuf};
+use tailtune_tools::board::{self, Status};
 
 /// A board crate.
 pub struct Board {
@@ -12,9 +13,6 @@ pub struct Board {
     pub target: String,
 }
 
-/// The boards whose chips are flashed and booted in an emulator: always built.
-const FLASHED: &[&str] = &["microbit-v1", "nrf52840-dk", "stm32f411-nucleo"];
-
 impl Board {
     /// Returns whether it runs in QEMU.
     pub fn is_emulated(&self) -> bool {
@@ -22,7 +20,8 @@ impl Board {
     }
 
     fn is_flashed(&self) -> bool {
-        FLASHED.contains(&self.name.as_str())
+        let known = board::find(&self.name);
+        known.is_ok_and(|board| board.status == Status::EmulatedChip)
     }
 }
 

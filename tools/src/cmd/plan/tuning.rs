@@ -3,11 +3,11 @@
 use super::super::adapt::MethodName;
 use super::super::{CYCLES, CommandError, wrong_call};
 use super::Part;
-use crate::board::Board;
+use super::needs::Samples;
+use crate::board::{Board, tail_room};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tailtune::image::ModelConfig;
-use tailtune::store::slot_capacity;
 use tailtune::tune::{MethodId, Optimizer, ReplayPlace, Schedule, TunePlan, TuneSetup, Tuner};
 
 /// What is to be tuned, and how.
@@ -34,7 +34,7 @@ pub(super) struct TuneArgs {
 }
 
 /// What is planned where nothing is asked for: the arguments' defaults.
-pub(super) const DEFAULT: &str = "head under tuning (softmax, momentum, 4 new classes)";
+pub(super) const DEFAULT: &str = "head under tuning (softmax, momentum, 4 new classes), its tail";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ReplayIn {
@@ -67,9 +67,31 @@ impl OptimizerName {
 }
 
 impl TuneArgs {
+    /// Returns the defaults for a method.
+    pub(super) fn of(method: MethodId, in_flash: bool) -> Self {
+        let named = |name: &&MethodName| MethodId::from(**name) == method;
+        Self {
+            tune: MethodName::value_variants().iter().find(named).copied(),
+            classes: 4,
+            replay: 64,
+            replay_in: match in_flash {
+                true => ReplayIn::Flash,
+                false => ReplayIn::Ram,
+            },
+            optimizer: OptimizerName::Momentum,
+            rank: 4,
+        }
+    }
+
     /// Returns whether a method was asked for.
     pub(super) const fn asked(&self) -> bool {
         self.tune.is_some()
+    }
+
+    /// Returns the samples of a plan, of which fewer will do where `few`.
+    pub(super) fn samples(&self, config: &ModelConfig, few: bool) -> Samples {
+        let in_ram = if self.in_flash() { 0 } else { self.replay };
+        Samples::new(config, in_ram, self.classes, !few)
     }
 
     /// Returns whether samples are to be kept in flash.
@@ -142,13 +164,6 @@ pub(super) fn ram(plan: &TunePlan) -> Vec<Part> {
     ];
     let parts = parts.into_iter().filter(|(_, bytes)| *bytes > 0);
     parts.map(|(name, bytes)| Part { name, bytes }).collect()
-}
-
-/// Returns the bytes that a tail may have on a board.
-pub(super) fn tail_room(board: &Board) -> usize {
-    let [tails, _] = &board.regions.tails;
-    let word = board.flash_of(tails).map_or(1, |flash| flash.write_bytes);
-    slot_capacity(board.slot_bytes() as usize, word as usize)
 }
 
 /// Returns the bytes of flash that samples may take on a board.
