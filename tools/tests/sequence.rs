@@ -155,7 +155,11 @@ fn faulty_pairs_and_models_are_named() {
     for (from, to, part) in [
         ("tailtune_encoder_decoder", "tailtune_decoder", "n_layers"),
         ("tailtune_encoder_decoder", "tailtune_encoder", "decoder"),
-        ("\"vocab_size\": 10", "\"vocab_size\": 11", "vocab_size"),
+        (
+            "\"vocab_size\": 10",
+            "\"vocab_size\": 11",
+            "embeddings.tokens.weight",
+        ),
         ("\"tied\": true", "\"tied\": false", "output.weight"),
         ("\"end\": 3", "\"end\": 99", "end"),
     ] {
