@@ -2,12 +2,14 @@
 //! watches through a [`Probe`], and what a [`Transform`] changes on its way.
 
 mod decoder;
+mod operators;
 
 pub use decoder::{Decoded, decode, decode_through, generate};
+pub use operators::softmax;
+pub(crate) use operators::{linear, normalise};
 
-use crate::float_model::{Embedding, FloatModel, Layer, Linear, Norm};
-use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
+use crate::float_model::{Embedding, FloatModel, Layer, Norm};
+use operators::{Mask, add, attention};
 use tailtune::image::{NormOrder, Pooling};
 
 /// A place in the model whose values calibration or a comparison may want. Blocks count from 0; a
@@ -294,121 +296,5 @@ fn feed_forward(
     through.apply(Site::FfResidual(l), x, d);
     if model.config.norm == NormOrder::Post {
         normalise(&layer.norm2, x);
-    }
-}
-
-/// What a query may attend to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mask {
-    /// Every key.
-    None,
-    /// The keys up to its own place.
-    Causal,
-}
-
-/// Multi-head scaled dot-product attention ("Attention Is All You Need", §3.2) of queries `[n, d]` to keys
-/// and values `[m, d]`.
-fn attention(q: &[f32], k: &[f32], v: &[f32], d: usize, head_dim: usize, mask: Mask) -> Vec<f32> {
-    let (rows, len) = (q.len() / d, k.len() / d);
-    let mut context = vec![0.0; q.len()];
-    let mut scores = vec![0.0; rows * len];
-    let scale = 1.0 / libm::sqrtf(head_dim as f32);
-    for column in (0..d).step_by(head_dim) {
-        let (q, k, v) = (&q[column..], &k[column..], &v[column..]);
-        gemm(
-            [rows, head_dim, len],
-            scale,
-            (q, [d, 1]),
-            (k, [1, d]),
-            0.0,
-            (&mut scores, [len, 1]),
-        );
-        for (i, row) in scores.chunks_exact_mut(len).enumerate() {
-            let seen = match mask {
-                Mask::None => len,
-                Mask::Causal => i + 1,
-            };
-            softmax(&mut row[..seen]);
-            row[seen..].fill(0.0);
-        }
-        let out = &mut context[column..];
-        gemm(
-            [rows, len, head_dim],
-            1.0,
-            (&scores, [len, 1]),
-            (v, [d, 1]),
-            0.0,
-            (out, [d, 1]),
-        );
-    }
-    context
-}
-
-/// Replaces `row` by its softmax.
-pub fn softmax(row: &mut [f32]) {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for x in row.iter_mut() {
-        *x = libm::expf(*x - max);
-        sum += *x;
-    }
-    for x in row {
-        *x /= sum;
-    }
-}
-
-pub(crate) fn linear(linear: &Linear, input: &[f32]) -> Vec<f32> {
-    dense(&linear.weight, &linear.bias, linear.in_features, input)
-}
-
-/// `x · Wᵀ + b` for `W [n, k]`, `b [n]`, `x [rows, k]`.
-fn dense(weight: &[f32], bias: &[f32], k: usize, input: &[f32]) -> Vec<f32> {
-    let n = bias.len();
-    let rows = input.len() / k.max(1);
-    let mut out = bias.repeat(rows);
-    if n > 0 {
-        gemm(
-            [rows, k, n],
-            1.0,
-            (input, [k, 1]),
-            (weight, [1, k]),
-            1.0,
-            (&mut out, [n, 1]),
-        );
-    }
-    out
-}
-
-/// `c ← alpha · a · b + beta · c` for `a [m, k]`, `b [k, n]`, `c [m, n]`, each with its strides.
-fn gemm(
-    [m, k, n]: [usize; 3],
-    alpha: f32,
-    (a, sa): (&[f32], [usize; 2]),
-    (b, sb): (&[f32], [usize; 2]),
-    beta: f32,
-    (c, sc): (&mut [f32], [usize; 2]),
-) {
-    let shape = |rows: usize, cols: usize, s: [usize; 2]| (rows, cols).strides((s[0], s[1]));
-    let a = ArrayView2::from_shape(shape(m, k, sa), a).expect("a is as large as its shape");
-    let b = ArrayView2::from_shape(shape(k, n, sb), b).expect("b is as large as its shape");
-    let mut c = ArrayViewMut2::from_shape(shape(m, n, sc), c).expect("c is as large as its shape");
-    general_mat_mul(alpha, &a, &b, beta, &mut c);
-}
-
-pub(crate) fn normalise(norm: &Norm, x: &mut [f32]) {
-    let d = norm.gain.len();
-    for row in x.chunks_exact_mut(d) {
-        let mean = row.iter().sum::<f32>() / d as f32;
-        let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / d as f32;
-        let inverse = 1.0 / libm::sqrtf(variance + norm.eps);
-        for ((x, gain), bias) in row.iter_mut().zip(&norm.gain).zip(&norm.bias) {
-            *x = (*x - mean) * inverse * gain + bias;
-        }
-    }
-}
-
-fn add(x: &mut [f32], y: &[f32]) {
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += y;
     }
 }

@@ -1,11 +1,11 @@
 //! The decoder's float forward: all tokens of a sequence at once, as training sees them, and greedy
 //! decoding over it.
 
+use super::operators::{Mask, add, attention, dense, linear, normalise};
 use super::{
-    FloatInput, Mask, Transform, add, attention, dense, encode, feed_forward, linear, normalise,
-    self_attention, sub_layer_input,
+    FloatInput, Probe, Site, Transform, Watch, encode, feed_forward, self_attention,
+    sub_layer_input,
 };
-use super::{Probe, Site, Watch};
 use crate::float_model::{CrossAttention, FloatDecoder, FloatModel};
 use crate::int8::argmax;
 use tailtune::image::{DecoderConfig, NormOrder};

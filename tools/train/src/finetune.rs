@@ -1,6 +1,7 @@
 //! `tailtune finetune`: a pretrained model on new data: what moves, what is replaced, and who
 //! teaches.
 
+mod adapters;
 mod sequence;
 
 use crate::augment::Augment;
@@ -19,9 +20,9 @@ use crate::what::What;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use tailtune::image::{Activation, InputKind, ModelConfig};
+use tailtune::image::{Activation, InputKind};
 use tailtune_tools::audio::FrontEnd;
-use tailtune_tools::export::{Tensor, write_model};
+use tailtune_tools::export::write_model;
 use tailtune_tools::float_model::{ActivationFn, Embedding, FloatModel, Linear};
 use tailtune_tools::import::{names, read_model};
 use tailtune_tools::text::tokenizer;
@@ -318,25 +319,6 @@ impl Finetune {
         (params, options)
     }
 
-    fn add_adapters(&self, params: &mut Params, model: &Model) {
-        let (d, rank) = (
-            usize::from(model.template().config.d_model),
-            usize::from(self.rank),
-        );
-        for name in projections(&model.template().config) {
-            params.push(
-                initialised(&format!("{name}.lora_a"), &[rank, d], self.seed),
-                true,
-            );
-            // B starts at 0: the first forward is the pretrained model's.
-            let zeros = vec![0.0; d * rank];
-            params.push(
-                Tensor::new(format!("{name}.lora_b"), &[d, rank], &zeros),
-                true,
-            );
-        }
-    }
-
     fn distill(&self) -> Distill {
         Distill {
             features: self.teacher_features,
@@ -380,25 +362,6 @@ impl Finetune {
             &self.output.join("tokenizer.json"),
         )
     }
-}
-
-/// Returns the names of all projections of attention.
-fn projections(config: &ModelConfig) -> Vec<String> {
-    let parts = |name: &dyn Fn(&str) -> String, attention: &str| {
-        ["q", "k", "v", "o"].map(|part| name(&format!("{attention}.{part}")))
-    };
-    let mut all = Vec::new();
-    for layer in 0..config.n_layers.into() {
-        all.extend(parts(&|part| names::layer(layer, part), "attention"));
-    }
-    for layer in 0..config.decoder.map_or(0, |d| d.n_layers).into() {
-        let name = |part: &str| names::decoder_layer(layer, part);
-        all.extend(parts(&name, "attention"));
-        if config.has_encoder() {
-            all.extend(parts(&name, "cross"));
-        }
-    }
-    all
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), TrainError> {
