@@ -45,6 +45,8 @@ fn prepared(dir: &Path) {
         class_token: false,
         embed_norm: true,
         final_norm: false,
+        embedding_rank: 0,
+        pooler: false,
         decoder: None,
         input: InputKind::Tokens {
             vocab_size: pieces.get_vocab_size(true) as u32,

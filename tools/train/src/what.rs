@@ -8,7 +8,7 @@ use tailtune_tools::import::names;
 pub enum What {
     /// The head alone.
     Head,
-    /// The last blocks, the final norm and the head.
+    /// The last blocks, the final norm, the pooler and the head.
     Last(usize),
     /// Everything.
     All,
@@ -43,10 +43,13 @@ impl What {
         let head = name.starts_with(&format!("{}.", names::HEAD));
         let block = block(name);
         let final_norm = name.starts_with(names::FINAL_NORM);
+        let pooler = name.starts_with(names::POOLER);
         match self {
             Self::All => true,
             Self::Head | Self::Lora => head,
-            Self::Last(n) => head || final_norm || block.is_some_and(|b| b + n >= n_layers),
+            Self::Last(n) => {
+                head || pooler || final_norm || block.is_some_and(|b| b + n >= n_layers)
+            }
             Self::NormBias => {
                 let in_blocks = block.is_some() || final_norm;
                 head || in_blocks && (name.contains("norm") || name.ends_with(".bias"))
