@@ -2,13 +2,13 @@
 
 mod tuning;
 
+use super::model_args::ModelArgs;
 use super::terminal::{kib, print, print_json, table};
-use super::{CommandError, convert, wrong_call};
+use super::{CommandError, convert, remedies, wrong_call};
 use crate::audio::FrontEnd;
 use crate::board::{self, Board};
 use crate::float_model::FloatModel;
 use crate::image_writer::{image_len, provenance_line};
-use crate::import::read_model;
 use crate::int8::Int8Model;
 use clap::Args;
 use serde_json::json;
@@ -25,6 +25,8 @@ pub struct Plan {
     /// The board to fit (see `tailtune boards`); without it, every known board is tried
     #[arg(long, value_parser = board::find)]
     board: Option<Board>,
+    #[command(flatten)]
+    take: ModelArgs,
     #[command(flatten)]
     tune: TuneArgs,
     /// Print one JSON object: image_bytes, arena_bytes, flash_bytes, ram_bytes, fits (null without
@@ -44,6 +46,7 @@ struct Part {
 
 /// What a model takes.
 struct Needs {
+    config: ModelConfig,
     image_bytes: usize,
     flash: Vec<Part>,
     ram: Vec<Part>,
@@ -65,9 +68,10 @@ impl Plan {
             None => board::all()?,
         };
         let (config, image_bytes) = if self.model.is_dir() {
-            let model = read_model(&self.model)?;
+            let model = self.take.read(&self.model)?.model;
             (model.config, converted_bytes(&model, &boards)?)
         } else {
+            self.take.none()?;
             let image = Int8Model::read(&self.model)?;
             (image.config(), image.bytes().len())
         };
@@ -168,18 +172,26 @@ fn verdict(needs: &Needs, board: &Board) -> String {
     let mut lacks = Vec::new();
     if needs.image_bytes > region {
         lacks.push(format!(
-            "the image is {} bytes larger than the model region of {region}: an image of at most {} would fit",
+            "the image is {} bytes larger than the model region of {region}: {}",
             needs.image_bytes - region,
-            kib(region)
+            remedies::would_fit(&remedies::for_flash(&needs.config, region, &|c| {
+                let layout = |c| image_len(c, &[], "", [0; 3]);
+                needs.image_bytes.saturating_sub(layout(&needs.config)) + layout(c)
+            }))
         ));
     }
     let ram_needed = ram_needed(needs, board);
     if ram_needed > ram {
         let lack = ram_needed - ram;
+        let rest = ram_needed - needs.tuning.arena - input_bytes(&needs.config);
         let remedy = if needs.asked && lack <= needs.tuning.replay {
             "fewer samples (--replay), or samples in flash (--replay-in flash), would fit"
+                .to_owned()
         } else {
-            "a shorter seq_len or a smaller d_model would fit"
+            match remedies::for_ram(&needs.config, ram.saturating_sub(rest)) {
+                Some(shorter) => format!("what would fit: {shorter}"),
+                None => "a shorter seq_len or a smaller d_model would fit".to_owned(),
+            }
         };
         lacks.push(format!(
             "RAM lacks {lack} bytes of {ram_needed} (stack of {} counted): {remedy}",
@@ -214,7 +226,7 @@ fn verdict(needs: &Needs, board: &Board) -> String {
 
 /// Returns the bytes of the image that `convert` will write. It names its board: of several boards,
 /// the longest name counts.
-fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, CommandError> {
+pub fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, CommandError> {
     let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
     let front_end = front_end.map_or(0, |f| f.section().len());
     let mut most = 0;
@@ -281,6 +293,7 @@ fn needs(config: &ModelConfig, image_bytes: usize, tuning: TunePlan, asked: bool
         ram.push(Part { name, bytes });
     }
     Needs {
+        config: *config,
         image_bytes,
         flash,
         ram,
