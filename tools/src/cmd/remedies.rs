@@ -34,7 +34,37 @@ pub fn for_flash(
             text.insert_str(0, "one block (--layers 1) and ");
         }
     }
+    if found.is_empty() {
+        found.extend(narrower(config, room, bytes));
+    }
     found
+}
+
+/// Returns the widest model of the same depth and vocabulary, its hidden layer as much narrower.
+fn narrower(
+    config: &ModelConfig,
+    room: usize,
+    bytes: &dyn Fn(&ModelConfig) -> usize,
+) -> Option<String> {
+    let head_dim = config.head_dim() as u32;
+    let of = |size: u32| {
+        let part = |width: u16| (u32::from(width) * size / head_dim.max(1)).max(1) as u16;
+        ModelConfig {
+            d_model: config.n_heads * size as u16,
+            d_ff: part(config.d_ff),
+            embedding_rank: config.embedding_rank.min(config.n_heads * size as u16),
+            ..*config
+        }
+    };
+    let size = largest(1, head_dim.saturating_sub(1), |n| bytes(&of(n)) <= room)?;
+    let (c, n) = (of(size), bytes(&of(size)));
+    let (d, ff) = (c.d_model, c.d_ff);
+    Some(format!(
+        "no part of this model, but one of d_model {d} and d_ff {ff} instead of {} and {}: {n} bytes ({})",
+        config.d_model,
+        config.d_ff,
+        kib(n)
+    ))
 }
 
 fn alone(config: &ModelConfig, room: usize, bytes: &dyn Fn(&ModelConfig) -> usize) -> Vec<String> {
