@@ -28,6 +28,8 @@ const KWT1: ModelConfig = ModelConfig {
     pooling: Pooling::ClassToken,
     embed_norm: false,
     final_norm: false,
+    embedding_rank: 0,
+    pooler: false,
     decoder: None,
 };
 

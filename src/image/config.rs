@@ -12,9 +12,10 @@
 //! 13     1    norm order     0 pre-norm, 1 post-norm
 //! 14     1    activation     0 GELU (table), 1 ReLU
 //! 15     1    pooling        0 class token, 1 mean, 2 first
-//! 16     1    flags          bit 0 class token, bit 1 embed_norm, bit 2 final_norm; the rest 0
+//! 16     1    flags          bit 0 class token, bit 1 embed_norm, bit 2 final_norm, bit 3 pooler (from
+//!                            minor 2 on); the rest 0
 //! 17     1    architecture   0 encoder, 1 decoder, 2 encoder and decoder (from minor 2 on, see `decoder`)
-//! 18     2    reserved       0
+//! 18     2    embedding_rank 0 for a token table of d_model columns, else their number (from minor 2 on)
 //! 20     4    n_frames, vocab_size, or height and width (u16 each)
 //! 24     4    n_features, n_segments, or channels and patch side (u8 each), then 0
 //! 28     4    reserved       0
@@ -168,6 +169,12 @@ pub struct ModelConfig {
     pub embed_norm: bool,
     /// Whether a LayerNorm follows the last encoder block (pre-norm models).
     pub final_norm: bool,
+    /// Columns of a factorised token table, which a projection widens to `d_model` (Lan et al., arXiv
+    /// 1909.11942, §3.1); 0 where the table has `d_model` columns of its own.
+    pub embedding_rank: u16,
+    /// Whether a linear layer and an activation follow the pooling (BERT's pooler): what they give is the
+    /// feature that heads read.
+    pub pooler: bool,
     /// The decoder, which attends to every row of the encoder's output, where there is an encoder.
     pub decoder: Option<DecoderConfig>,
 }
@@ -275,6 +282,10 @@ impl ModelConfig {
         if matches!(self.pooling, Pooling::ClassToken) && !self.class_token {
             return bad("pooling", 0);
         }
+        let tokens = matches!(self.input, InputKind::Tokens { .. });
+        if self.embedding_rank != 0 && (!tokens || self.embedding_rank > self.d_model) {
+            return bad("embedding_rank", self.embedding_rank as u32);
+        }
         match self.decoder {
             Some(decoder) => self.check_decoder(&decoder),
             None => Ok(()),
@@ -293,8 +304,14 @@ impl ModelConfig {
         if self.n_classes != 0 {
             return bad("n_classes", self.n_classes as u32);
         }
+        if self.pooler {
+            return bad("pooler", 1);
+        }
         if self.has_encoder() {
             return Ok(());
+        }
+        if self.embedding_rank != 0 {
+            return bad("embedding_rank", self.embedding_rank as u32);
         }
         if self.seq_len != decoder.seq_len {
             return bad("seq_len", self.seq_len as u32);
@@ -336,10 +353,10 @@ pub struct ConfigRecord {
     pooling: u8,
     flags: u8,
     architecture: u8,
-    reserved: U16,
+    embedding_rank: U16,
     input_a: U32,
     input_b: U32,
-    reserved_2: U32,
+    reserved: U32,
 }
 
 impl From<&ModelConfig> for ConfigRecord {
@@ -364,8 +381,11 @@ impl From<&ModelConfig> for ConfigRecord {
                 u32::from(channels) | u32::from(patch) << 8,
             ),
         };
-        let flags =
-            u8::from(c.class_token) | u8::from(c.embed_norm) << 1 | u8::from(c.final_norm) << 2;
+        let flags = [c.class_token, c.embed_norm, c.final_norm, c.pooler];
+        let flags = flags
+            .iter()
+            .rev()
+            .fold(0, |bits, &f| bits << 1 | u8::from(f));
         Self {
             n_layers: c.n_layers.into(),
             d_model: c.d_model.into(),
@@ -387,10 +407,10 @@ impl From<&ModelConfig> for ConfigRecord {
                 Some(_) if c.n_layers == 0 => DECODER,
                 Some(_) => ENCODER_DECODER,
             },
-            reserved: U16::ZERO,
+            embedding_rank: c.embedding_rank.into(),
             input_a: U32::new(input_a),
             input_b: U32::new(input_b),
-            reserved_2: U32::ZERO,
+            reserved: U32::ZERO,
         }
     }
 }
@@ -428,11 +448,11 @@ impl ModelConfig {
         if decoder.is_some() && (r.architecture == DECODER) != (r.n_layers.get() == 0) {
             return Err(bad("n_layers", r.n_layers.get().into()));
         }
-        if r.flags > 7 {
+        if r.flags > 15 {
             return Err(bad("flags", r.flags.into()));
         }
-        if r.reserved.get() != 0 || r.reserved_2.get() != 0 {
-            return Err(bad("reserved", r.reserved.get().into()));
+        if r.reserved.get() != 0 {
+            return Err(bad("reserved", r.reserved.get()));
         }
         let config = Self {
             n_layers: r.n_layers.get(),
@@ -473,6 +493,8 @@ impl ModelConfig {
             },
             embed_norm: r.flags & 2 != 0,
             final_norm: r.flags & 4 != 0,
+            embedding_rank: r.embedding_rank.get(),
+            pooler: r.flags & 8 != 0,
             decoder,
         };
         config.check()?;

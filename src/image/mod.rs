@@ -253,6 +253,18 @@ impl<'a> Image<'a> {
     }
 }
 
+impl<'a> Image<'a> {
+    /// Returns the tensor whose scale and zero point are those of the encoder's feature: what the pooling
+    /// gives, or the pooler behind it. None of a model without an encoder.
+    pub fn feature(&self) -> Option<Tensor<'a>> {
+        let kind = match self.config.pooler {
+            true => TensorKind::PoolerTable,
+            false => TensorKind::Pooled,
+        };
+        self.tensor(kind, NO_LAYER)
+    }
+}
+
 /// A tensor: its directory entry and its data.
 #[derive(Debug, Clone, Copy)]
 pub struct Tensor<'a> {

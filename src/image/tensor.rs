@@ -70,13 +70,14 @@ impl DataType {
 pub enum TensorKind {
     /// f32 `[n_features, 2]`: scale and zero point of each input feature.
     InputScale = 0,
-    /// i8 `[d_model, n_features]`.
+    /// i8 `[d_model, n_features]`; of a factorised token table `[d_model, embedding_rank]`.
     FrameProjection = 1,
-    /// Epilogue of the frame projection, to the int16 residual stream.
+    /// Epilogue of that projection, to the int16 residual stream.
     FrameEpilogue = 2,
-    /// i8 `[vocab_size, d_model]`.
+    /// i8 `[vocab_size, d_model]`, or `[vocab_size, embedding_rank]`.
     TokenTable = 3,
-    /// i32 `[vocab_size, 1]`: the mantissa of each token's row.
+    /// i32 `[vocab_size, 1]`: the mantissa of each token's row (absent where the table is factorised: its
+    /// columns' scales are in the projection).
     TokenScale = 4,
     /// i16 `[n_segments, d_model]`.
     Segments = 5,
@@ -130,6 +131,12 @@ pub enum TensorKind {
     /// i32 `[d_model, 1]`: mantissas from the pooled int16 row to the int8 feature; of an encoder with a
     /// decoder, from every row to what cross-attention reads.
     Pooled = 49,
+    /// i8 `[d_model, d_model]`: the pooler.
+    Pooler = 52,
+    /// Its epilogue, to the activation's input.
+    PoolerEpilogue = 53,
+    /// i8 `[1, 256]`: the pooler's activation of −128, −127, … 127, which gives the feature.
+    PoolerTable = 54,
     /// i8 `[n_classes, d_model]`.
     Head = 50,
     /// Epilogue of the head, to int16 logits.
@@ -231,9 +238,17 @@ const BLOCK: [TensorKind; 31] = {
 };
 
 /// What follows the encoder's blocks.
-const SUFFIX: [TensorKind; 4] = {
+const SUFFIX: [TensorKind; 7] = {
     use TensorKind::*;
-    [FinalNorm, Pooled, Head, HeadEpilogue]
+    [
+        FinalNorm,
+        Pooled,
+        Pooler,
+        PoolerEpilogue,
+        PoolerTable,
+        Head,
+        HeadEpilogue,
+    ]
 };
 
 /// What stands before the decoder's blocks.
@@ -298,6 +313,9 @@ impl TensorKind {
             Norm2 => "norm2",
             FinalNorm => "final_norm",
             Pooled => "pooled",
+            Pooler => "pooler",
+            PoolerEpilogue => "pooler.epilogue",
+            PoolerTable => "pooler.activation",
             Head => "head",
             HeadEpilogue => "head.epilogue",
             TargetTable => "decoder.token_embedding",
@@ -329,8 +347,8 @@ impl TensorKind {
         match self {
             InputScale => DataType::F32,
             FrameProjection | TokenTable | Query | Key | Value | Out | Ff1 | ActivationTable
-            | Ff2 | Head | TargetTable | CrossQuery | CrossKey | CrossValue | CrossOut
-            | OutputProjection => DataType::I8,
+            | Ff2 | Pooler | PoolerTable | Head | TargetTable | CrossQuery | CrossKey
+            | CrossValue | CrossOut | OutputProjection => DataType::I8,
             Segments | ClassToken | Positions | TargetPositions => DataType::I16,
             _ => DataType::I32,
         }
@@ -340,8 +358,8 @@ impl TensorKind {
     pub const fn packing(self) -> u8 {
         use TensorKind::*;
         match self {
-            FrameProjection | Query | Key | Value | Out | Ff1 | Ff2 | Head | TargetTable
-            | CrossQuery | CrossKey | CrossValue | CrossOut | OutputProjection => 1,
+            FrameProjection | Query | Key | Value | Out | Ff1 | Ff2 | Pooler | Head
+            | TargetTable | CrossQuery | CrossKey | CrossValue | CrossOut | OutputProjection => 1,
             _ => 0,
         }
     }
@@ -352,14 +370,14 @@ impl TensorKind {
         match self {
             FrameEpilogue | TokenScale | AttnInput | QueryEpilogue | KeyEpilogue
             | ValueEpilogue | Softmax | OutEpilogue | FfInput | Ff1Epilogue | Ff2Epilogue
-            | Pooled | HeadEpilogue | TargetScale | CrossInput | CrossQueryEpilogue
-            | CrossKeyEpilogue | CrossValueEpilogue | CrossSoftmax | CrossOutEpilogue
-            | OutputInput | OutputEpilogue => QuantRule::Requantize,
+            | Pooled | PoolerEpilogue | HeadEpilogue | TargetScale | CrossInput
+            | CrossQueryEpilogue | CrossKeyEpilogue | CrossValueEpilogue | CrossSoftmax
+            | CrossOutEpilogue | OutputInput | OutputEpilogue => QuantRule::Requantize,
             EmbedNorm | Norm1 | Norm2 | FinalNorm | TargetNorm | CrossNorm | DecoderNorm => {
                 QuantRule::Norm
             }
             Context | CrossContext => QuantRule::Context,
-            ActivationTable => QuantRule::Scale,
+            ActivationTable | PoolerTable => QuantRule::Scale,
             _ => QuantRule::None,
         }
     }
@@ -390,8 +408,13 @@ impl TensorKind {
         };
         match self {
             InputScale => encoder && matches!(c.input, InputKind::Frames { .. }),
-            FrameProjection | FrameEpilogue => encoder && c.input.frames().is_some(),
-            TokenTable | TokenScale => encoder && matches!(c.input, InputKind::Tokens { .. }),
+            FrameProjection | FrameEpilogue => {
+                encoder && (c.input.frames().is_some() || c.embedding_rank > 0)
+            }
+            TokenTable => encoder && matches!(c.input, InputKind::Tokens { .. }),
+            TokenScale => {
+                encoder && matches!(c.input, InputKind::Tokens { .. }) && c.embedding_rank == 0
+            }
             Segments => matches!(
                 c.input,
                 InputKind::Tokens {
@@ -405,6 +428,7 @@ impl TensorKind {
             AttnInput | FfInput => matches!(c.norm, NormOrder::Post),
             ActivationTable => matches!(c.activation, Activation::Gelu),
             FinalNorm => c.final_norm,
+            Pooler | PoolerEpilogue | PoolerTable => c.pooler,
             Head | HeadEpilogue => c.n_classes > 0,
             TargetTable | TargetScale | TargetPositions | OutputInput | OutputEpilogue => decoder,
             TargetNorm => target_norm,
@@ -445,10 +469,11 @@ impl TensorKind {
                 n_segments,
             } => (vocab_size, n_segments as u32),
         };
+        let rank = c.embedding_rank as u32;
         match self {
             InputScale => (a, 2),
-            FrameProjection => (d, a),
-            TokenTable => (a, d),
+            FrameProjection => (d, if rank > 0 { rank } else { a }),
+            TokenTable => (a, if rank > 0 { rank } else { d }),
             TokenScale => (a, 1),
             Segments => (b, d),
             ClassToken => (1, d),
@@ -457,14 +482,16 @@ impl TensorKind {
                 (d + 1, 2)
             }
             AttnInput | FfInput | Pooled | CrossInput | OutputInput => (d, 1),
-            Query | Key | Value | Out | CrossQuery | CrossKey | CrossValue | CrossOut => (d, d),
-            FrameEpilogue | QueryEpilogue | KeyEpilogue | ValueEpilogue | OutEpilogue
-            | Ff2Epilogue | CrossQueryEpilogue | CrossKeyEpilogue | CrossValueEpilogue
-            | CrossOutEpilogue => (d, 2),
+            Query | Key | Value | Out | Pooler | CrossQuery | CrossKey | CrossValue | CrossOut => {
+                (d, d)
+            }
+            PoolerEpilogue | FrameEpilogue | QueryEpilogue | KeyEpilogue | ValueEpilogue
+            | OutEpilogue | Ff2Epilogue | CrossQueryEpilogue | CrossKeyEpilogue
+            | CrossValueEpilogue | CrossOutEpilogue => (d, 2),
             Softmax | Context | CrossSoftmax | CrossContext => (1, 1),
             Ff1 => (ff, d),
             Ff1Epilogue => (ff, 2),
-            ActivationTable => (1, 256),
+            ActivationTable | PoolerTable => (1, 256),
             Ff2 => (d, ff),
             Head => (c.n_classes as u32, d),
             HeadEpilogue => (c.n_classes as u32, 2),

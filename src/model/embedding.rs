@@ -156,6 +156,12 @@ enum Source<'a> {
         table: TokenTable<'a>,
         segments: &'a [i16],
     },
+    /// Rows of `projection.in_features` columns, all in one scale, that the projection widens.
+    Factorised {
+        table: &'a [i8],
+        projection: Linear<'a>,
+        segments: &'a [i16],
+    },
 }
 
 /// A table of token embeddings.
@@ -220,12 +226,26 @@ impl<'a> Embedding<'a> {
             }
             InputKind::Tokens { .. } => {
                 let segments = get(Segments).map_or(&[][..], |t| t.data());
+                if image.config().embedding_rank > 0 {
+                    let source = Source::Factorised {
+                        table: get(TensorKind::TokenTable)?.data(),
+                        projection: linear(image, FrameProjection, FrameEpilogue, NO_LAYER)?,
+                        segments,
+                    };
+                    return Self::of(image, source);
+                }
                 let table = self::TokenTable::new(image, TokenTable, TokenScale)?;
                 Source::Tokens { table, segments }
             }
         };
-        let class_token = get(ClassToken).map_or(&[][..], |t| t.data());
-        let positions = get(Positions)?.data();
+        Self::of(image, source)
+    }
+
+    /// Adds what every source has beside it.
+    fn of(image: &Image<'a>, source: Source<'a>) -> Option<Self> {
+        let get = |kind| image.tensor(kind, NO_LAYER);
+        let class_token = get(TensorKind::ClassToken).map_or(&[][..], |t| t.data());
+        let positions = get(TensorKind::Positions)?.data();
         Some(Self {
             source,
             class_token,
@@ -274,16 +294,43 @@ impl<'a> Embedding<'a> {
             ) => {
                 for (i, row) in rows_mut(body, d).enumerate() {
                     let id = ids.get(start + i).map_or(0, |&id| id as usize);
-                    let segment = segment_ids.get(start + i).map_or(0, |&s| usize::from(s));
-                    let segment = segments.get(segment * d..).unwrap_or(&[]);
                     table.write(id, row);
-                    add(row, segment);
+                    add(row, segment(segments, segment_ids, start + i, d));
+                }
+            }
+            (
+                Source::Factorised {
+                    table,
+                    projection,
+                    segments,
+                },
+                Input::Tokens {
+                    ids,
+                    segments: segment_ids,
+                },
+            ) => {
+                let (k, n) = (projection.in_features, body.len() / d.max(1));
+                let mut panel = Panel::new(scratch, n, k);
+                for row in 0..n {
+                    let id = ids.get(start + row).map_or(0, |&id| id as usize);
+                    let values = table.get(id * k..).unwrap_or(&[]);
+                    panel.fill_row(row, values.iter().copied());
+                }
+                linear_i16(projection, &panel, body);
+                for (i, row) in rows_mut(body, d).enumerate() {
+                    add(row, segment(segments, segment_ids, start + i, d));
                 }
             }
             _ => {}
         }
         add(rows, self.positions.get(first * d..).unwrap_or(&[]));
     }
+}
+
+/// Returns the row `[d]` of the segment that token `place` is in, and what follows it.
+fn segment<'a>(segments: &'a [i16], ids: &[u8], place: usize, d: usize) -> &'a [i16] {
+    let id = ids.get(place).map_or(0, |&s| usize::from(s));
+    segments.get(id * d..).unwrap_or(&[])
 }
 
 /// How an image is cut into patches.

@@ -10,10 +10,12 @@ use super::attention::{attention, keys_values};
 use super::embedding::{Embedding, Input};
 use super::feed_forward::feed_forward;
 use super::plan::{ArenaPlan, Regions, TOKEN_BLOCK, bytes, bytes_mut};
-use super::view::{Block, global_norm, requantize};
+use super::view::{Block, Pooler, global_norm, requantize};
 use super::{EncoderError, Features, InputError};
 use crate::image::{Image, NO_LAYER, Pooling, Tensor, TensorKind};
-use crate::kernels::{HeadLayout, layer_norm_i16, mean_rows, requantize_row};
+use crate::kernels::{
+    HeadLayout, Panel, layer_norm_i16, linear_i8, mean_rows, requantize_panel, requantize_row,
+};
 use core::ops::Range;
 
 /// An int8 encoder over an image, working in an arena.
@@ -22,6 +24,9 @@ pub struct Encoder<'a> {
     pub(super) image: Image<'a>,
     embedding: Embedding<'a>,
     pub(super) pooled: Tensor<'a>,
+    pooler: Option<Pooler<'a>>,
+    /// Whose scale and zero point the feature has.
+    feature: Tensor<'a>,
     pub(super) plan: ArenaPlan,
     pub(super) regions: Regions<'a>,
 }
@@ -46,6 +51,11 @@ impl<'a> Encoder<'a> {
             image: *image,
             embedding: Embedding::new(image).ok_or(missing)?,
             pooled: image.tensor(TensorKind::Pooled, NO_LAYER).ok_or(missing)?,
+            pooler: match image.config().pooler {
+                true => Some(Pooler::new(image).ok_or(missing)?),
+                false => None,
+            },
+            feature: image.feature().ok_or(missing)?,
             plan,
             regions,
         })
@@ -188,8 +198,8 @@ impl<'e, 'a> Forward<'e, 'a, '_> {
         let d = encoder.d_model();
         Features {
             values: bytes(encoder.regions.rows).get(..d).unwrap_or(&[]),
-            scale: encoder.pooled.scale(),
-            zero_point: encoder.pooled.entry().zero_point,
+            scale: encoder.feature.scale(),
+            zero_point: encoder.feature.entry().zero_point,
         }
     }
 }
@@ -322,8 +332,16 @@ impl<'a> Progress<'a, '_> {
             layer_norm_i16(&norm, residual);
         }
         mean_rows(residual, d);
-        let pooled = bytes_mut(e.regions.rows).get_mut(..d)?;
-        requantize_row(&requantize(&e.pooled), residual.get(..d)?, pooled);
+        let (row, pooled) = (residual.get(..d)?, requantize(&e.pooled));
+        let Some(pooler) = &e.pooler else {
+            requantize_row(&pooled, row, bytes_mut(e.regions.rows).get_mut(..d)?);
+            return Some(());
+        };
+        // The pooler reads a panel, so the scratch holds the pooled row, and `rows` what comes of it.
+        let mut input = Panel::new(e.regions.scratch, 1, d);
+        requantize_panel(&pooled, row, &mut input);
+        let feature = bytes_mut(e.regions.rows).get_mut(..d)?;
+        linear_i8(&pooler.linear, Some(pooler.table), &input, feature);
         Some(())
     }
 }

@@ -20,14 +20,14 @@ impl<'a> Head<'a> {
     /// # Errors
     /// [`EncoderError::MissingTensor`] if the image has none (`n_classes` is 0).
     pub fn new(image: &Image<'a>) -> Result<Self, EncoderError> {
-        use TensorKind::{Head, HeadEpilogue, Pooled};
+        use TensorKind::{Head, HeadEpilogue};
         let missing = EncoderError::MissingTensor;
-        let pooled = image.tensor(Pooled, NO_LAYER).ok_or(missing)?;
+        let feature = image.feature().ok_or(missing)?;
         Ok(Self {
             linear: linear(image, Head, HeadEpilogue, NO_LAYER).ok_or(missing)?,
             logit_scale: image.tensor(HeadEpilogue, NO_LAYER).ok_or(missing)?.scale(),
-            feature_scale: pooled.scale(),
-            feature_zero_point: pooled.zero_point(),
+            feature_scale: feature.scale(),
+            feature_zero_point: feature.zero_point(),
         })
     }
 

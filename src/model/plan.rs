@@ -10,7 +10,9 @@
 //! then the largest of
 //!   attention       i32 [4, T] weights, panel of d: queries, then contexts
 //!   feed-forward    panel of f: the hidden layer
-//!   embedding       panel of n_features, for models of frames or patches
+//!   embedding       panel of n_features, for models of frames or patches; of a factorised token table's
+//!                   columns
+//!   pooler          panel of d: its input, where the model has one (no more than attention takes)
 //! ```
 //!
 //! `T` of the keys, the values and the weights is rounded up to even. A [`Panel`] is a block of four
@@ -60,10 +62,7 @@ impl ArenaPlan {
     pub const fn new(config: &ModelConfig) -> Self {
         let (tokens, d) = (config.seq_len as usize, config.d_model as usize);
         let even = tokens.next_multiple_of(2);
-        let columns = match config.input.frames() {
-            Some((_, n)) => n,
-            None => 0,
-        };
+        let columns = projected_columns(config);
         let weights = 16 * even;
         let attention = weights + panel(d);
         Self {
@@ -93,10 +92,7 @@ pub const fn arena_bytes(config: &ModelConfig) -> usize {
 /// external flash costs in transfers.
 pub const fn weight_bytes_read(config: &ModelConfig) -> usize {
     let (d, ff) = (config.d_model as usize, config.d_ff as usize);
-    let columns = match config.input.frames() {
-        Some((_, n)) => n,
-        None => 0,
-    };
+    let columns = projected_columns(config);
     let last = match config.pooling {
         Pooling::ClassToken | Pooling::First => 1,
         Pooling::Mean => config.seq_len as usize,
@@ -105,7 +101,20 @@ pub const fn weight_bytes_read(config: &ModelConfig) -> usize {
     let keys_values = 2 * linear_bytes(d, d);
     let rest = 2 * linear_bytes(d, d) + linear_bytes(d, ff) + linear_bytes(ff, d);
     let blocks = all * (config.n_layers as usize).saturating_sub(1) + last.div_ceil(TOKEN_BLOCK);
-    all * linear_bytes(columns, d) + all * config.n_layers as usize * keys_values + blocks * rest
+    let pooler = config.pooler as usize * linear_bytes(d, d);
+    pooler
+        + all * linear_bytes(columns, d)
+        + all * config.n_layers as usize * keys_values
+        + blocks * rest
+}
+
+/// Columns that the embedding's projection reads: of a frame, a patch or a factorised token table; 0 where
+/// there is no projection.
+const fn projected_columns(config: &ModelConfig) -> usize {
+    match config.input.frames() {
+        Some((_, n)) => n,
+        None => config.embedding_rank as usize,
+    }
 }
 
 /// Bytes of a linear layer's weights and of its bias and mantissa a channel.

@@ -156,6 +156,26 @@ impl<'a> FeedForward<'a> {
     }
 }
 
+/// What follows the pooling, where something does (BERT: Devlin et al., arXiv 1810.04805).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pooler<'a> {
+    pub linear: Linear<'a>,
+    /// The activation's table.
+    pub table: &'a [i8; 256],
+}
+
+impl<'a> Pooler<'a> {
+    /// Returns the image's pooler; none where it has none.
+    pub fn new(image: &Image<'a>) -> Option<Self> {
+        use TensorKind::{Pooler, PoolerEpilogue, PoolerTable};
+        let table = image.tensor(PoolerTable, NO_LAYER)?;
+        Some(Self {
+            linear: linear(image, Pooler, PoolerEpilogue, NO_LAYER)?,
+            table: table.data::<i8>().try_into().ok()?,
+        })
+    }
+}
+
 /// Returns what makes a sub-layer's input, and the norm after it.
 fn sub_layer_input<'a>(
     image: &Image<'a>,

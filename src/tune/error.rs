@@ -139,8 +139,8 @@ pub enum TuneError {
     },
     /// A number of the schedule is out of its range.
     Schedule(ScheduleField),
-    /// There is no last block to tune: the model pools the mean of all rows. Or the block's memory starts at
-    /// no multiple of 16, or a rank is out of its range.
+    /// There is no last block to tune: the model pools the mean of all rows, or has a pooler between the block
+    /// and its feature. Or the block's memory starts at no multiple of 16, or a rank is out of its range.
     NoBlock,
     /// The method, or the tail, is one below the pooled feature, and the firmware is built for heads only.
     HeadsOnly,
@@ -241,7 +241,7 @@ impl fmt::Display for TuneError {
             Self::SampleMissing { index } => write!(f, "sample {index} could not be read back"),
             Self::NoBlock => write!(
                 f,
-                "the last block cannot be tuned: the model pools the mean, or its memory or rank do not fit"
+                "the last block cannot be tuned: the model pools the mean or has a pooler, or its memory or rank do not fit"
             ),
             Self::HeadsOnly => write!(f, "this firmware tunes heads only, not the last block"),
             Self::Schedule(field) => write!(f, "{field}"),

@@ -124,8 +124,8 @@ impl TunePlan {
     /// A method that goes on from a tail of another one may keep more of the block in its own tail.
     ///
     /// # Errors
-    /// What the method would refuse: [`TuneError::NoBlock`] for a model that pools the mean, or a rank out
-    /// of its range; [`TuneError::Schedule`] for batches of `last-block`; [`TuneError::BufferTooSmall`] for
+    /// What the method would refuse: [`TuneError::NoBlock`] for a model that pools the mean or has a pooler,
+    /// or a rank out of its range; [`TuneError::Schedule`] for batches of `last-block`; [`TuneError::BufferTooSmall`] for
     /// a flash whose words or blocks are no size of a replay.
     pub const fn new(
         config: &ModelConfig,
@@ -137,7 +137,7 @@ impl TunePlan {
         let below = method.below_the_block();
         let rank = setup.lora.rank;
         let lora = matches!(method, MethodId::Lora);
-        if below && matches!(config.pooling, Pooling::Mean)
+        if below && (matches!(config.pooling, Pooling::Mean) || config.pooler)
             || lora && (rank == 0 || rank > MAX_RANK)
         {
             return Err(TuneError::NoBlock);

@@ -61,7 +61,8 @@ impl Tuner<'_, ()> {
     /// #     n_layers: 12, d_model: 64, n_heads: 1, d_ff: 256, seq_len: 99, n_classes: 12,
     /// #     input: InputKind::Frames { n_frames: 98, n_features: 40 }, class_token: true,
     /// #     norm: NormOrder::Post, activation: Activation::Gelu, pooling: Pooling::ClassToken,
-    /// #     embed_norm: false, final_norm: false, decoder: None,
+    /// #     embed_norm: false, final_norm: false,
+    /// #     embedding_rank: 0, pooler: false, decoder: None,
     /// # };
     /// // Of KWT-1, with room for four classes more.
     /// let plan = Tuner::plan(&config, MethodId::Softmax, &TuneSetup::new(4))?;

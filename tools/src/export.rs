@@ -139,11 +139,7 @@ pub fn config(model: &FloatModel) -> Value {
         "d_ff": c.d_ff,
         "seq_len": c.seq_len,
         "norm": match c.norm { NormOrder::Pre => "pre", NormOrder::Post => "post" },
-        "activation": match model.activation {
-            ActivationFn::GeluErf => "gelu",
-            ActivationFn::GeluTanh => "gelu_tanh",
-            ActivationFn::Relu => "relu",
-        },
+        "activation": activation_name(model.activation),
         "layer_norm_eps": f64::from(model.eps()),
         "pooling": match c.pooling {
             Pooling::ClassToken => "class_token",
@@ -172,10 +168,25 @@ pub fn config(model: &FloatModel) -> Value {
             "embed_norm": d.embed_norm, "final_norm": d.final_norm,
         });
     }
+    if c.embedding_rank > 0 {
+        value["embedding_rank"] = json!(c.embedding_rank);
+    }
+    if let Some(pooler) = &model.pooler {
+        value["pooler"] = json!(activation_name(pooler.activation));
+    }
     if let Some(front_end) = &model.front_end {
         value["frontend"] = json!(front_end);
     }
     value
+}
+
+fn activation_name(activation: ActivationFn) -> &'static str {
+    match activation {
+        ActivationFn::GeluErf => "gelu",
+        ActivationFn::GeluTanh => "gelu_tanh",
+        ActivationFn::Relu => "relu",
+        ActivationFn::Tanh => "tanh",
+    }
 }
 
 /// Returns the tensors of a model under the names of [`names`], in the order of the forward.
@@ -195,8 +206,16 @@ pub fn tensors_mut(model: &mut FloatModel) -> Vec<TensorMut<'_>> {
     let mut all = Vec::new();
     match &mut model.embedding {
         Embedding::Frames { projection } => linear(&mut all, names::PROJECTION, projection),
-        Embedding::Tokens { table, segments } => {
-            rows(&mut all, names::TOKENS, table, d);
+        Embedding::Tokens {
+            table,
+            projection,
+            segments,
+        } => {
+            let columns = projection.as_ref().map_or(d, |p| p.in_features);
+            rows(&mut all, names::TOKENS, table, columns);
+            if let Some(projection) = projection {
+                linear(&mut all, names::PROJECTION, projection);
+            }
             rows(&mut all, names::SEGMENTS, segments, d);
         }
     }
@@ -212,6 +231,9 @@ pub fn tensors_mut(model: &mut FloatModel) -> Vec<TensorMut<'_>> {
     }
     if let Some(n) = &mut model.final_norm {
         norm(&mut all, names::FINAL_NORM, n);
+    }
+    if let Some(pooler) = &mut model.pooler {
+        linear(&mut all, names::POOLER, &mut pooler.linear);
     }
     if model.head.out_features > 0 {
         linear(&mut all, names::HEAD, &mut model.head);
@@ -303,6 +325,8 @@ mod tests {
         pooling: Pooling::ClassToken,
         embed_norm: false,
         final_norm: true,
+        embedding_rank: 0,
+        pooler: false,
         decoder: None,
     };
 
@@ -370,7 +394,20 @@ mod tests {
             embed_norm: false,
             ..sequence
         };
-        for config in [CONFIG, TOKENS, patches, sequence, frames, decoder_only] {
+        let factorised = ModelConfig {
+            embedding_rank: 3,
+            pooler: true,
+            ..TOKENS
+        };
+        for config in [
+            CONFIG,
+            TOKENS,
+            patches,
+            factorised,
+            sequence,
+            frames,
+            decoder_only,
+        ] {
             let model = synthetic::model(&config, 7);
             write_model(dir.path(), &model, &[]).unwrap();
             assert_eq!(read_model(dir.path()).unwrap(), model);

@@ -61,7 +61,16 @@ pub struct Layer {
     pub norm2: Norm,
 }
 
-/// The activation function between the feed-forward layers.
+/// What follows the pooling: a linear layer and an activation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pooler {
+    /// `[d_model, d_model]`.
+    pub linear: Linear,
+    /// `tanh` (BERT) or ReLU (DistilBERT's classifiers).
+    pub activation: ActivationFn,
+}
+
+/// The activation function between the feed-forward layers, or of a pooler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActivationFn {
     /// `x · Φ(x)`, exact.
@@ -70,6 +79,8 @@ pub enum ActivationFn {
     GeluTanh,
     /// `max(x, 0)`.
     Relu,
+    /// The hyperbolic tangent.
+    Tanh,
 }
 
 impl ActivationFn {
@@ -82,6 +93,7 @@ impl ActivationFn {
                 0.5 * x * (1.0 + libm::tanhf(inner))
             }
             Self::Relu => x.max(0.0),
+            Self::Tanh => libm::tanhf(x),
         }
     }
 }
@@ -96,8 +108,10 @@ pub enum Embedding {
     },
     /// Token ids.
     Tokens {
-        /// `[vocab_size, d_model]`.
+        /// `[vocab_size, d_model]`, or `[vocab_size, rank]` where a projection follows.
         table: Vec<f32>,
+        /// `[d_model, rank]` of a factorised table; its bias is added to every row.
+        projection: Option<Linear>,
         /// `[n_segments, d_model]`; empty where the model has no segments.
         segments: Vec<f32>,
     },
@@ -108,6 +122,7 @@ impl Embedding {
     pub fn none() -> Self {
         Self::Tokens {
             table: Vec::new(),
+            projection: None,
             segments: Vec::new(),
         }
     }
@@ -188,6 +203,8 @@ pub struct FloatModel {
     pub layers: Vec<Layer>,
     /// Norm after the last block.
     pub final_norm: Option<Norm>,
+    /// Between the pooling and the head.
+    pub pooler: Option<Pooler>,
     /// `[n_classes, d_model]`.
     pub head: Linear,
     /// What writes a sequence of tokens.
@@ -225,7 +242,11 @@ impl FloatModel {
     pub fn parameters(&self) -> usize {
         let embedding = match &self.embedding {
             Embedding::Frames { projection } => projection.parameters(),
-            Embedding::Tokens { table, segments } => table.len() + segments.len(),
+            Embedding::Tokens {
+                table,
+                projection,
+                segments,
+            } => table.len() + segments.len() + projection.as_ref().map_or(0, Linear::parameters),
         };
         embedding
             + self.class_token.as_ref().map_or(0, Vec::len)
@@ -233,6 +254,7 @@ impl FloatModel {
             + optional(&self.embed_norm)
             + self.layers.iter().map(Layer::parameters).sum::<usize>()
             + optional(&self.final_norm)
+            + self.pooler.as_ref().map_or(0, |p| p.linear.parameters())
             + self.head.parameters()
             + self.decoder.as_ref().map_or(0, FloatDecoder::parameters)
     }

@@ -24,6 +24,7 @@ pub mod qemu;
 pub mod quantize;
 pub mod reference;
 pub mod setup;
+pub mod shrink;
 pub mod sqnr;
 pub mod synthetic;
 pub mod testing;

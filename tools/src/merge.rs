@@ -159,10 +159,10 @@ impl<'m> Merge<'m> {
                 writer.put(spec.kind, spec.layer, self.tensor(&spec)?);
             }
         }
-        let pooled = self.image.tensor(TensorKind::Pooled, NO_LAYER);
-        let pooled = pooled.ok_or(MergeError::Missing("pooled feature"))?;
+        let feature = self.image.feature();
+        let feature = feature.ok_or(MergeError::Missing("pooled feature"))?;
         let (weights, biases) = self.head();
-        let (scale, zero) = (pooled.scale().into(), pooled.zero_point());
+        let (scale, zero) = (feature.scale().into(), feature.zero_point());
         let (head, epilogue) = head(&weights, &biases, scale, zero).ok_or(MergeError::Head)?;
         writer.put(TensorKind::Head, NO_LAYER, head);
         writer.put(TensorKind::HeadEpilogue, NO_LAYER, epilogue);

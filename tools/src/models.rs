@@ -33,6 +33,9 @@ pub const KWT1: (ModelConfig, usize) = (
         pooling: Pooling::ClassToken,
         embed_norm: false,
         final_norm: false,
+        embedding_rank: 0,
+        pooler: false,
+        decoder: None,
     },
     709_648,
 );

@@ -46,8 +46,12 @@ pub enum Site {
     FfResidual(usize),
     /// The residual stream after the block.
     BlockOut(usize),
-    /// The pooled feature.
+    /// The pooled row.
     Pooled,
+    /// Before the pooler's activation, where the model has a pooler.
+    PoolerPre,
+    /// What heads read: the pooler's output, or the pooled row itself.
+    Feature,
     /// The head's output.
     Logits,
     /// The encoder's output, all rows: what keys and values of cross-attention are made of.
@@ -145,7 +149,7 @@ impl ModelInput {
 pub struct Output {
     /// `[rows, d_model]`: the residual stream after the last block and the final norm.
     pub hidden: Vec<f32>,
-    /// `[d_model]`.
+    /// `[d_model]`: the feature that heads read, after the pooler where the model has one.
     pub pooled: Vec<f32>,
     /// `[n_classes]`.
     pub logits: Vec<f32>,
@@ -172,6 +176,14 @@ pub fn forward_through(
             .collect(),
     };
     through.apply(Site::Pooled, &mut pooled, d);
+    if let Some(pooler) = &model.pooler {
+        pooled = linear(&pooler.linear, &pooled);
+        through.apply(Site::PoolerPre, &mut pooled, d);
+        for x in &mut pooled {
+            *x = pooler.activation.apply(*x);
+        }
+    }
+    through.apply(Site::Feature, &mut pooled, d);
     let mut logits = linear(&model.head, &pooled);
     if !logits.is_empty() {
         let n = logits.len();
@@ -209,15 +221,24 @@ fn embed(model: &FloatModel, input: FloatInput<'_>, through: &mut dyn Transform)
             x.extend(linear(projection, &frames));
         }
         (
-            Embedding::Tokens { table, segments },
+            Embedding::Tokens {
+                table,
+                projection,
+                segments,
+            },
             FloatInput::Tokens {
                 ids,
                 segments: ids2,
             },
         ) => {
+            let columns = projection.as_ref().map_or(d, |p| p.in_features);
             for (i, &id) in ids.iter().enumerate() {
                 let at = x.len();
-                x.extend_from_slice(&table[id as usize * d..][..d]);
+                let row = &table[id as usize * columns..][..columns];
+                match projection {
+                    Some(projection) => x.extend(linear(projection, row)),
+                    None => x.extend_from_slice(row),
+                }
                 if let Some(&segment) = ids2.get(i) {
                     add(&mut x[at..], &segments[usize::from(segment) * d..][..d]);
                 }

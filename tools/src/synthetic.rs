@@ -3,7 +3,7 @@
 
 use crate::float_model::{
     ActivationFn, CrossAttention, DecoderLayer, Embedding, FloatDecoder, FloatModel, Layer, Linear,
-    Norm,
+    Norm, Pooler,
 };
 use crate::quantize::{QuantizeError, Quantized, calibrate::Calibration, quantize};
 use crate::reference::{ModelInput, decode, forward};
@@ -126,7 +126,14 @@ pub fn model(config: &ModelConfig, seed: u64) -> FloatModel {
             vocab_size,
             n_segments,
         } => Embedding::Tokens {
-            table: r.vec(vocab_size as usize * d, 0.5),
+            table: match usize::from(config.embedding_rank) {
+                0 => r.vec(vocab_size as usize * d, 0.5),
+                rank => r.vec(vocab_size as usize * rank, 0.5),
+            },
+            projection: match usize::from(config.embedding_rank) {
+                0 => None,
+                rank => Some(r.linear(d, rank)),
+            },
             segments: r.vec(usize::from(n_segments) * d, 0.2),
         },
     };
@@ -148,6 +155,10 @@ pub fn model(config: &ModelConfig, seed: u64) -> FloatModel {
         embed_norm: config.embed_norm.then(|| r.norm(d)),
         layers: (0..config.n_layers).map(|_| r.layer(d, d_ff)).collect(),
         final_norm: config.final_norm.then(|| r.norm(d)),
+        pooler: config.pooler.then(|| Pooler {
+            linear: r.linear(d, d),
+            activation: ActivationFn::Tanh,
+        }),
         head: r.linear(classes, d),
         decoder: config.decoder.map(|c| decoder(config, &c, r)),
     }

@@ -27,6 +27,8 @@ fn model(d_model: u16, n_heads: u16, d_ff: u16, pooling: Pooling) -> Int8Model {
         pooling,
         embed_norm: false,
         final_norm: false,
+        embedding_rank: 0,
+        pooler: false,
         decoder: None,
     };
     let float = synthetic::model(&config, 3);

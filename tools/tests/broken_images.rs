@@ -30,6 +30,8 @@ const CONFIG: ModelConfig = ModelConfig {
     pooling: Pooling::ClassToken,
     embed_norm: false,
     final_norm: false,
+    embedding_rank: 0,
+    pooler: false,
     decoder: None,
 };
 
@@ -88,9 +90,19 @@ fn images() -> Vec<AlignedBytes> {
         },
         ..CONFIG
     };
+    // A pooler and a factorised table, one row pooled.
+    let bert = ModelConfig {
+        norm: NormOrder::Post,
+        final_norm: false,
+        pooling: Pooling::First,
+        embedding_rank: 2,
+        pooler: true,
+        ..tokens
+    };
     let images = vec![
         write(&CONFIG),
         write(&tokens),
+        write(&bert),
         write(&patches),
         hears(&front_end),
         hears(&cepstral),

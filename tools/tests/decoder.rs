@@ -52,6 +52,8 @@ fn config(heads: u16, d_model: u16, post: bool, relu: bool, encoder: bool) -> Mo
         pooling: Pooling::First,
         embed_norm: false,
         final_norm: encoder && !post,
+        embedding_rank: 0,
+        pooler: false,
         decoder: Some(decoder),
     }
 }

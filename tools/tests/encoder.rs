@@ -27,6 +27,8 @@ const BASE: ModelConfig = ModelConfig {
     pooling: Pooling::ClassToken,
     embed_norm: false,
     final_norm: false,
+    embedding_rank: 0,
+    pooler: false,
     decoder: None,
 };
 
@@ -98,6 +100,25 @@ fn configs() -> Vec<ModelConfig> {
         ModelConfig {
             n_classes: 0,
             ..BASE
+        },
+        ModelConfig {
+            pooler: true,
+            ..bert
+        },
+        ModelConfig {
+            pooler: true,
+            d_model: 15,
+            d_ff: 13,
+            n_heads: 5,
+            pooling: Pooling::Mean,
+            embedding_rank: 7,
+            ..bert
+        },
+        ModelConfig {
+            embedding_rank: 24,
+            input: tokens(0),
+            embed_norm: false,
+            ..bert
         },
         ModelConfig {
             seq_len: 7,

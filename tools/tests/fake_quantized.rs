@@ -24,6 +24,8 @@ const POST: ModelConfig = ModelConfig {
     pooling: Pooling::ClassToken,
     embed_norm: false,
     final_norm: false,
+    embedding_rank: 0,
+    pooler: false,
     decoder: None,
 };
 
@@ -48,6 +50,12 @@ const TOKENS: ModelConfig = ModelConfig {
     ..POST
 };
 
+const POOLER: ModelConfig = ModelConfig {
+    embedding_rank: 12,
+    pooler: true,
+    ..TOKENS
+};
+
 /// Signal to noise ratio in dB.
 fn sqnr(exact: &[f32], found: &[f32]) -> f64 {
     let square = |x: f32| f64::from(x).powi(2);
@@ -59,7 +67,12 @@ fn sqnr(exact: &[f32], found: &[f32]) -> f64 {
 /// Int8's logits lie closer to the fake-quantized ones than to float's.
 #[test]
 fn integer_arithmetic_adds_little_to_the_grid() {
-    for (name, config) in [("post", POST), ("pre", PRE), ("tokens", TOKENS)] {
+    for (name, config) in [
+        ("post", POST),
+        ("pre", PRE),
+        ("tokens", TOKENS),
+        ("pooler", POOLER),
+    ] {
         let model = synthetic::model(&config, 3);
         let quantized = synthetic::quantized(&model, 200, 4).unwrap();
         let int8 = Int8Model::new(quantized.writer.finish().unwrap()).unwrap();

@@ -152,6 +152,8 @@ const MODEL: ModelConfig = ModelConfig {
     pooling: Pooling::Mean,
     embed_norm: false,
     final_norm: true,
+    embedding_rank: 0,
+    pooler: false,
     decoder: None,
 };
 

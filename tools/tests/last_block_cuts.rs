@@ -95,6 +95,8 @@ fn model(d_model: u16, d_ff: u16, seq_len: u16) -> Int8Model {
         pooling: Pooling::ClassToken,
         embed_norm: false,
         final_norm: false,
+        embedding_rank: 0,
+        pooler: false,
         decoder: None,
     };
     let float = synthetic::model(&config, 3);

@@ -31,6 +31,8 @@ fn model(norm: NormOrder, seed: u64) -> Int8Model {
         pooling: Pooling::ClassToken,
         embed_norm: false,
         final_norm: norm == NormOrder::Pre,
+        embedding_rank: 0,
+        pooler: false,
         decoder: None,
     };
     let float = synthetic::model(&config, seed);

@@ -209,10 +209,11 @@ fn power(exponent: i32) -> f32 {
 }
 
 impl<'a> BlockView<'a> {
-    /// Returns the last block of an image; none of a model that pools by the mean, or that has a decoder.
+    /// Returns the last block of an image; none of a model that pools by the mean, or that has a
+    /// pooler or a decoder.
     pub fn new(image: &Image<'a>) -> Option<Self> {
         let config = image.config();
-        if config.pooling == Pooling::Mean || config.decoder.is_some() {
+        if config.pooling == Pooling::Mean || config.pooler || config.decoder.is_some() {
             return None;
         }
         let layer = config.n_layers.checked_sub(1)?;

@@ -5,7 +5,7 @@ pub mod study;
 pub mod tuning;
 
 use crate::int8::{Int8Model, Int8Output, argmax};
-use tailtune::image::{Image, ImageError, NO_LAYER, TensorKind};
+use tailtune::image::{Image, ImageError};
 use tailtune::tune::{Report, TailError, TuneError};
 
 /// Why a head could not be tuned.
@@ -122,8 +122,8 @@ pub fn adapt(
     })
 }
 
-/// Returns scale and zero point of an image's pooled feature.
+/// Returns scale and zero point of an image's feature.
 pub fn feature_scale(int8: &Int8Model) -> (f32, i8) {
-    let pooled = int8.image().tensor(TensorKind::Pooled, NO_LAYER);
-    pooled.map_or((1.0, 0), |t| (t.scale(), t.entry().zero_point))
+    let feature = int8.image().feature();
+    feature.map_or((1.0, 0), |t| (t.scale(), t.entry().zero_point))
 }

@@ -2,13 +2,13 @@
 
 pub mod pairs;
 
-use super::source::{self, Reader, Silence};
+use super::model_args::{ModelArgs, write_tokenizer};
+use super::source::{self, Reader};
 use super::terminal::{kib, percent, print, print_json, progress, table};
-use super::{CommandError, eval, wrong_call};
+use super::{CommandError, eval, plan, remedies, wrong_call};
 use crate::audio::FrontEnd;
 use crate::board::{self, Board};
 use crate::float_model::FloatModel;
-use crate::import::read_model;
 use crate::int8::Int8Model;
 use crate::output::{Placement, write_image};
 use crate::quantize::{Quantized, calibrate::Calibration, quantize};
@@ -22,13 +22,16 @@ use tailtune::model::arena_bytes;
 /// Convert a pretrained model to a flash image for a board
 #[derive(Debug, Args)]
 pub struct Convert {
-    /// A model directory: config.json and model.safetensors
+    /// A model directory: config.json and model.safetensors, of Hugging Face's BERT and DistilBERT too
     model: PathBuf,
+    #[command(flatten)]
+    take: ModelArgs,
     /// The board (see `tailtune boards`)
     #[arg(long, value_parser = board::find)]
     board: Board,
     /// Data to calibrate on: a folder with one sub-folder a class, a CSV manifest of files or of
-    /// texts, or safetensors; for a model with a decoder a .tsv file of lines SOURCE, a tab, TARGET
+    /// texts, safetensors, or a .txt file of one text a line; for a model with a decoder a .tsv file of
+    /// lines SOURCE, a tab, TARGET
     #[arg(long, value_name = "DATA")]
     calibrate: PathBuf,
     /// The image to write: .bin, .hex, .uf2 or .elf
@@ -52,23 +55,30 @@ impl Convert {
             uf2_family: board.uf2_family,
         };
         place.takes(&self.output).map_err(wrong_call)?;
-        let model = read_model(&self.model)?;
+        let taken = self.take.read(&self.model)?;
+        let boards = std::slice::from_ref(board);
+        remedies::check(&taken, board, &|m| plan::converted_bytes(m, boards))?;
+        let model = &taken.model;
         eprintln!(
             "{}: {} parameters",
             self.model.display(),
             model.parameters()
         );
         if model.decoder.is_some() {
-            return self.pairs(&model, &place);
+            return self.pairs(model, &place);
         }
-        let data = source::open(&self.calibrate, None, Silence::Clips)?;
-        let clips = Reader::of_model(&self.model, &model)?.read_to_calibrate(&data)?;
-        let (int8, quantized) = quantized(&model, &clips, board)?;
+        let data = source::open_unlabelled(&self.calibrate)?;
+        let clips = Reader::of_taken(&self.model, &taken)?.read_to_calibrate(&data)?;
+        let (int8, quantized) = quantized(model, &clips, board)?;
         let step = clips.len().div_ceil(NOISE_CLIPS).max(1);
         let few: Vec<ModelInput> = clips.iter().step_by(step).cloned().collect();
-        let noise = sqnr::measure(&model, &int8, &few)?;
-        let agreement = eval::agreement_on(&model, &int8, &clips)?;
+        let noise = sqnr::measure(model, &int8, &few)?;
+        let agreement = eval::agreement_on(model, &int8, &clips)?;
         write_image(&self.output, int8.bytes(), &place)?;
+        if let Some(pruned) = &taken.pruned {
+            let path = write_tokenizer(pruned, &self.output)?;
+            eprintln!("{}: the image's tokenizer", path.display());
+        }
         if self.json {
             return print_json(&json!({
                 "image_bytes": int8.bytes().len(),

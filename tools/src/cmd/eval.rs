@@ -4,6 +4,8 @@
 mod on_board;
 mod sequence;
 
+use super::embeddings::Cosines;
+use super::model_args::{ModelArgs, Taken};
 use super::source::{self, Reader, Silence};
 use super::terminal::{percent, print, print_json, progress, table};
 use super::{CommandError, convert, wrong_call};
@@ -41,10 +43,16 @@ pub struct Eval {
     /// For a model directory: data to calibrate on, for its fake-quantized and int8 columns
     #[arg(long, value_name = "DATA", conflicts_with = "reference")]
     calibrate: Option<PathBuf>,
-    /// For an image of a text model: the directory of its tokenizer.json, if it is not that of
+    /// For an image of a text model: its tokenizer.json, or the directory of it, if it is not that of
     /// --reference
-    #[arg(long, value_name = "MODEL_DIR")]
+    #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
+    /// Compare the features of float and int8 instead of classes: the cosine of each pair. The data needs no
+    /// labels: a .txt file of one text a line serves too
+    #[arg(long, conflicts_with_all = ["speaker", "html"])]
+    embeddings: bool,
+    #[command(flatten)]
+    take: ModelArgs,
     /// Only the samples of this speaker (a manifest's third column)
     #[arg(long)]
     speaker: Option<String>,
@@ -69,11 +77,11 @@ pub struct Eval {
     /// Print one JSON object: n, float_top1, int8_top1, agreement (of float and int8; null where one
     /// is missing), labels, confusion[truth][predicted] and per_class[] of the last column,
     /// agreements[], columns[] (name, top1, macro_f1, ece, nll, confusion, per_class, reliability); of
-    /// text: n, pieces, mlm_loss, mlm_perplexity, mlm_accuracy, nsp_loss, nsp_accuracy (null where the
-    /// model was not pretrained for it); of pairs: n, wrong, edits, tokens, sequence_error_rate,
-    /// token_error_rate of the last
-    /// way of decoding, truncated, columns[] (name and the same), on_board (board, n, equal,
-    /// instructions[] (mean, most) of encoder and decoder; null without --board)
+    /// --embeddings: n, mean_cosine, first_percentile, least_cosine; of text: n, pieces, mlm_loss,
+    /// mlm_perplexity, mlm_accuracy, nsp_loss, nsp_accuracy (null where the model was not pretrained for it);
+    /// of pairs: n, wrong, edits, tokens, sequence_error_rate, token_error_rate of the last way of decoding,
+    /// truncated, columns[] (name and the same); on_board (board, n, equal, instructions[] (mean, most) of
+    /// encoder and decoder; null without --board)
     #[arg(long)]
     json: bool,
 }
@@ -88,6 +96,9 @@ struct Subjects {
 
 impl Eval {
     pub(super) fn run(self) -> Result<(), CommandError> {
+        if self.embeddings {
+            return self.embeddings();
+        }
         match self.data.extension().and_then(|e| e.to_str()) {
             Some("txt") => return self.text(),
             Some("tsv") => return self.sequences(),
@@ -153,6 +164,18 @@ impl Eval {
         on_board::classify(board, int8, &few).map(Some)
     }
 
+    fn embeddings(&self) -> Result<(), CommandError> {
+        let subjects = self.subjects()?;
+        let (Some(float), Some(int8)) = (&subjects.float, &subjects.int8) else {
+            return Err(wrong_call(
+                "--embeddings compares two models: give a model directory with --calibrate, or an image with --reference",
+            ));
+        };
+        let data = source::open_unlabelled(&self.data)?;
+        let inputs = subjects.reader.read(&data)?;
+        Cosines::measure(float, int8, &inputs)?.print(self.json)
+    }
+
     /// What a pretrained text model was pretrained for, on text that it has not seen.
     fn text(&self) -> Result<(), CommandError> {
         if self.html.is_some() || self.calibrate.is_some() || !self.subject.is_dir() {
@@ -216,15 +239,25 @@ impl Eval {
         let int8 = Int8Model::read(&self.subject)?;
         let image = int8.image();
         let labels: Vec<String> = image.labels().iter().map(str::to_owned).collect();
-        let float = match &self.reference {
-            Some(dir) => Some(self.reference_of(dir, &labels, image.config())?),
-            None => None,
+        let (float, reader) = match &self.reference {
+            Some(dir) => {
+                let taken = self.reference_of(dir, &labels, image.config())?;
+                let reader = match &self.tokenizer {
+                    Some(tokenizer) => Reader::of_image(&image, Some(tokenizer))?,
+                    None if taken.pruned.is_some() => Reader::of_taken(dir, &taken)?,
+                    None => Reader::of_image(&image, Some(dir))?,
+                };
+                (Some(taken.model), reader)
+            }
+            None => {
+                self.take.none()?;
+                (None, Reader::of_image(&image, self.tokenizer.as_deref())?)
+            }
         };
-        let tokenizer = self.tokenizer.as_deref().or(self.reference.as_deref());
         Ok(Subjects {
             float,
             labels,
-            reader: Reader::of_image(&image, tokenizer)?,
+            reader,
             int8: Some(int8.clone()),
         })
     }
@@ -235,11 +268,12 @@ impl Eval {
                 "--reference goes with an image: a model directory is its own reference",
             ));
         }
-        let model = read_model(&self.subject)?;
-        let reader = Reader::of_model(&self.subject, &model)?;
+        let taken = self.take.read(&self.subject)?;
+        let reader = Reader::of_taken(&self.subject, &taken)?;
+        let model = taken.model;
         let int8 = match &self.calibrate {
             Some(path) => {
-                let data = source::open(path, None, Silence::Clips)?;
+                let data = source::open_unlabelled(path)?;
                 let clips = reader.read_to_calibrate(&data)?;
                 Some(convert::quantized_for(&model, &clips, "none")?.0)
             }
@@ -258,17 +292,18 @@ impl Eval {
         dir: &Path,
         labels: &[String],
         config: &ModelConfig,
-    ) -> Result<FloatModel, CommandError> {
-        let model = read_model(dir)?;
+    ) -> Result<Taken, CommandError> {
+        let taken = self.take.read(dir)?;
+        let model = &taken.model;
         if model.labels != labels || model.config != *config {
             return Err(format!(
-                "{}: its labels or its architecture are not those of {}: give the model that the image was made from",
+                "{}: its labels or its architecture are not those of {}: give the model that the image was made from, with the same --pooling, --seq-len, --layers, --prune-vocab and --factorise-embedding",
                 dir.display(),
                 self.subject.display()
             )
             .into());
         }
-        Ok(model)
+        Ok(taken)
     }
 }
 

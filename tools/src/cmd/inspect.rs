@@ -96,6 +96,7 @@ fn config_json(image: &Image<'_>) -> serde_json::Value {
         "class_token": c.class_token, "norm": format!("{:?}", c.norm),
         "activation": format!("{:?}", c.activation), "pooling": format!("{:?}", c.pooling),
         "embed_norm": c.embed_norm, "final_norm": c.final_norm,
+        "embedding_rank": c.embedding_rank, "pooler": c.pooler,
     })
 }
 
@@ -117,6 +118,15 @@ fn as_text(image: &Image<'_>) -> Result<(), CommandError> {
         c.n_layers, c.d_model, c.n_heads, c.d_ff, c.seq_len, c.norm, c.activation, c.pooling
     ))?;
     print(&format!("input        {:?}", c.input))?;
+    if c.embedding_rank > 0 {
+        print(&format!(
+            "token table  factorised, rank {}",
+            c.embedding_rank
+        ))?;
+    }
+    if c.pooler {
+        print("pooler       a linear layer and an activation before the head")?;
+    }
     print(&format!("arena        {} bytes", ArenaPlan::new(c).total()))?;
     let labels: Vec<&str> = image.labels().iter().collect();
     print(&format!("labels       {}", labels.join(", ")))?;

@@ -76,7 +76,7 @@ fn samples(model: &Int8Model, path: &Path, shots: usize) -> Result<Samples, Comm
     let data: Dataset = source::open(path, None, Silence::Clips)?;
     let data = data.subset(&data.pick_shots(shots, 1)?);
     let none = data.subset(&[]);
-    let material = Material::new(model, &data, &none)?;
+    let material = Material::new(model, None, &data, &none)?;
     Ok(Samples {
         origin: format!("{} recordings of {}", material.train.len(), path.display()),
         added: material.added,

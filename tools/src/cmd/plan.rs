@@ -4,13 +4,13 @@ pub(super) mod fitting;
 mod needs;
 mod tuning;
 
+use super::model_args::ModelArgs;
 use super::terminal::{kib, print, print_json, table};
 use super::{CommandError, convert, wrong_call};
 use crate::audio::FrontEnd;
 use crate::board::{self, Board};
 use crate::float_model::FloatModel;
 use crate::image_writer::{image_len, provenance_line};
-use crate::import::read_model;
 use crate::int8::Int8Model;
 use clap::Args;
 use needs::{Needs, fits, verdict};
@@ -27,6 +27,8 @@ pub struct Plan {
     /// The board to fit (see `tailtune boards`); without it, every known board is tried
     #[arg(long, value_parser = board::find)]
     board: Option<Board>,
+    #[command(flatten)]
+    take: ModelArgs,
     #[command(flatten)]
     tune: TuneArgs,
     /// Print one JSON object: image_bytes, arena_bytes, flash_bytes, ram_bytes, fits (null without
@@ -53,9 +55,10 @@ impl Plan {
             None => board::all()?,
         };
         let (config, image_bytes) = if self.model.is_dir() {
-            let model = read_model(&self.model)?;
+            let model = self.take.read(&self.model)?.model;
             (model.config, converted_bytes(&model, &boards)?)
         } else {
+            self.take.none()?;
             let image = Int8Model::read(&self.model)?;
             (image.config(), image.bytes().len())
         };
@@ -153,7 +156,7 @@ impl Plan {
 
 /// Returns the bytes of the image that `convert` will write. It names its board: of several boards,
 /// the longest name counts.
-fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, CommandError> {
+pub fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, CommandError> {
     let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
     let front_end = front_end.map_or(0, |f| f.section().len());
     let mut most = 0;

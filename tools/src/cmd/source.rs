@@ -2,6 +2,7 @@
 //! it is audio.
 
 use super::CommandError;
+use super::model_args::Taken;
 use crate::audio::FrontEnd;
 use crate::data::{self, DataError, Dataset};
 use crate::float_model::FloatModel;
@@ -32,6 +33,12 @@ pub fn open(path: &Path, speaker: Option<&str>, silence: Silence) -> Result<Data
     Ok(data)
 }
 
+/// Opens data to calibrate on or to compare features on: its labels do not matter, so that a .txt file of
+/// one text a line serves too.
+pub fn open_unlabelled(path: &Path) -> Result<Dataset, CommandError> {
+    Ok(Dataset::open_texts(path)?)
+}
+
 /// What makes a model's inputs of samples.
 pub struct Reader {
     config: ModelConfig,
@@ -47,6 +54,18 @@ impl Reader {
             model.front_end.as_ref().map(FrontEnd::new).transpose()?,
             Some(dir),
         )
+    }
+
+    /// Returns the reader of what was taken of the model in `dir`: with its pruned tokenizer, if it has one.
+    pub fn of_taken(dir: &Path, taken: &Taken) -> Result<Self, CommandError> {
+        let Some(pruned) = &taken.pruned else {
+            return Self::of_model(dir, &taken.model);
+        };
+        Ok(Self {
+            config: taken.model.config,
+            front_end: None,
+            tokenizer: Some(tokenizer::parse(&pruned.json)?),
+        })
     }
 
     /// Returns the reader of an image; that of a text model needs the directory of its tokenizer.

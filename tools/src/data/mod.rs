@@ -228,6 +228,37 @@ impl Dataset {
         })
     }
 
+    /// Opens data whose labels nobody reads: as [`open`](Self::open), or a .txt file of one text a line.
+    ///
+    /// # Errors
+    /// [`DataError`] names the file and what would do.
+    pub fn open_texts(path: &Path) -> Result<Self, DataError> {
+        if path.extension().is_none_or(|e| e != "txt") {
+            return Self::open(path);
+        }
+        let text = std::fs::read_to_string(path).map_err(|source| DataError::Io {
+            path: path.into(),
+            source,
+        })?;
+        let lines = text.lines().map(str::trim).enumerate();
+        let sample = |(index, line): (usize, &str)| Sample {
+            id: format!("{}: line {}", id_of(path), index + 1),
+            label: String::new(),
+            speaker: None,
+            source: Source::Text(line.to_owned(), None),
+        };
+        let lines = lines.filter(|(_, line)| !line.is_empty());
+        let samples: Vec<Sample> = lines.map(sample).collect();
+        if samples.is_empty() {
+            let (path, hint) = (path.into(), "expected one text a line");
+            return Err(DataError::Empty { path, hint });
+        }
+        Ok(Self {
+            samples,
+            numbered: false,
+        })
+    }
+
     /// Replaces class numbers by the model's `names`. A number beyond them stays: it is a class that
     /// the model does not know.
     pub fn name_classes(&mut self, names: &[String]) {

@@ -32,7 +32,12 @@ impl PretrainingHeads {
     /// # Errors
     /// [`ImportError`] names the tensor that is missing or of another shape.
     pub fn read(dir: &Path, model: &FloatModel) -> Result<Option<Self>, ImportError> {
-        let Embedding::Tokens { table, .. } = &model.embedding else {
+        let Embedding::Tokens {
+            table,
+            projection: None,
+            ..
+        } = &model.embedding
+        else {
             return Ok(None);
         };
         let d = usize::from(model.config.d_model);

@@ -118,6 +118,7 @@ pub(super) fn read(dir: &Path, config: &Config) -> Result<FloatModel, ImportErro
             .map(layer)
             .collect::<Result<_, _>>()?,
         final_norm: None,
+        pooler: None,
         head: named.linear("head", true, model_config.n_classes.into(), d)?,
         decoder: None,
     })
@@ -194,6 +195,8 @@ fn model_config(dir: &Path, config: &Config) -> Result<ModelConfig, ImportError>
         pooling: Pooling::ClassToken,
         embed_norm: false,
         final_norm: false,
+        embedding_rank: 0,
+        pooler: false,
         decoder: None,
     };
     let path = dir.join("config.json");

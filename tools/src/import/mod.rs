@@ -4,12 +4,16 @@
 //! An adapter reads a Hugging Face style directory (config.json, model.safetensors) and names the
 //! file, the tensor, what it found and what it expected when something does not fit.
 
+mod bert;
 mod kws_transformer;
+mod options;
+mod sentence;
 mod tailtune_decoder;
 mod tailtune_encoder;
 mod weights;
 
 use crate::float_model::FloatModel;
+pub use options::{Options, PoolingChoice};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 pub use tailtune_encoder::names;
@@ -26,6 +30,50 @@ pub enum ImportError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// There are weights, in a form that is not read.
+    #[error("{}: not read; {advice}, so that model.safetensors lies beside config.json", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What to do with it.
+        advice: &'static str,
+    },
+    /// A head's classes were trained on one pooling, and another was asked for.
+    #[error("{}: its classification head reads its own pooler, and --pooling {asked} was given; leave it out", path.display())]
+    HeadPooling {
+        /// The directory.
+        path: PathBuf,
+        /// What was asked for.
+        asked: &'static str,
+    },
+    /// A model without head and pooler, of which nobody said how its rows become one feature.
+    #[error("{}: it has no classification head, no pooler and no 1_Pooling/config.json, so nothing says how its rows become one feature; give --pooling mean or --pooling cls", path.display())]
+    NoPooling {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// More was asked for than the model has.
+    #[error("{}: {option} {asked} was given, the model has {found}; give 1 to {found}", path.display())]
+    TooMany {
+        /// config.json.
+        path: PathBuf,
+        /// The option.
+        option: &'static str,
+        /// What was asked for.
+        asked: u16,
+        /// What there is.
+        found: u16,
+    },
+    /// An option that only some models have a meaning for.
+    #[error("{}: {option} was given, which is for {meant}; leave it out", path.display())]
+    Meaningless {
+        /// The directory.
+        path: PathBuf,
+        /// The option.
+        option: &'static str,
+        /// The models that it is for.
+        meant: &'static str,
     },
     /// config.json is not JSON.
     #[error("{}: not valid JSON: {source}", path.display())]
@@ -68,7 +116,7 @@ pub enum ImportError {
         first: String,
     },
     /// A tensor has another data type.
-    #[error("{}: tensor {tensor:?} has data type {found}, expected F32; convert the weights to float32 first", path.display())]
+    #[error("{}: tensor {tensor:?} has data type {found}, expected F32, F16 or BF16; convert the weights to float32 first", path.display())]
     DataType {
         /// The file.
         path: PathBuf,
@@ -119,7 +167,11 @@ pub struct Config {
 
 impl Config {
     fn read(dir: &Path) -> Result<Self, ImportError> {
-        let path = dir.join("config.json");
+        Self::read_file(&dir.join("config.json"))
+    }
+
+    fn read_file(path: &Path) -> Result<Self, ImportError> {
+        let path = path.to_owned();
         let text = std::fs::read_to_string(&path).map_err(|source| ImportError::Io {
             path: path.clone(),
             source,
@@ -157,6 +209,11 @@ impl Config {
         let number = self.value.pointer(&pointer(key)).and_then(Value::as_u64);
         let number = number.and_then(|n| u32::try_from(n).ok());
         number.ok_or_else(|| self.bad(key, "a whole number below 4294967296"))
+    }
+
+    /// Returns whether a key is missing or null.
+    pub fn is_null(&self, key: &str) -> bool {
+        self.value.pointer(&pointer(key)).is_none_or(Value::is_null)
     }
 
     /// Returns whether a key is there.
@@ -204,8 +261,12 @@ impl Config {
     }
 }
 
+/// The empty key is the whole file.
 fn pointer(key: &str) -> String {
-    format!("/{key}")
+    match key {
+        "" => String::new(),
+        key => format!("/{key}"),
+    }
 }
 
 /// Reads the model in `dir`.
@@ -213,15 +274,28 @@ fn pointer(key: &str) -> String {
 /// # Errors
 /// [`ImportError`] names the file, the key or tensor, what was found and what was expected.
 pub fn read_model(dir: &Path) -> Result<FloatModel, ImportError> {
+    read_model_with(dir, &Options::default())
+}
+
+/// Reads the model in `dir`, or as much of it as `options` say.
+///
+/// # Errors
+/// As [`read_model`]; and an option that means nothing to this model.
+pub fn read_model_with(dir: &Path, options: &Options) -> Result<FloatModel, ImportError> {
     let config = Config::read(dir)?;
+    let own = |read: fn(&Path, &Config) -> Result<FloatModel, ImportError>| {
+        options.cut(dir, &config, read(dir, &config)?)
+    };
     match config.str("model_type")? {
-        "kws_transformer" => kws_transformer::read(dir, &config),
+        "bert" => bert::read(dir, &config, &bert::BERT, options),
+        "distilbert" => bert::read(dir, &config, &bert::DISTILBERT, options),
+        "kws_transformer" => own(kws_transformer::read),
         "tailtune_encoder" | "tailtune_encoder_decoder" | "tailtune_decoder" => {
-            tailtune_encoder::read(dir, &config)
+            own(tailtune_encoder::read)
         }
         _ => Err(config.bad(
             "model_type",
-            "one of: kws_transformer, tailtune_encoder, tailtune_encoder_decoder, tailtune_decoder",
+            "one of: bert, distilbert, kws_transformer, tailtune_encoder, tailtune_encoder_decoder, tailtune_decoder",
         )),
     }
 }

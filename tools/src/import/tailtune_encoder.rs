@@ -13,21 +13,23 @@
 //!   "labels": ["…"], "frontend": { … } }
 //! ```
 //!
-//! `input` of a text model is `{ "kind": "tokens", "vocab_size": …, "n_segments": … }`, that of an image
+//! `pooler`, `"tanh"` or `"relu"`, of models with a linear layer between pooling and head;
+//! `embedding_rank` of text models whose token table is factorised. `input` of a text model is `{ "kind": "tokens", "vocab_size": …, "n_segments": … }`, that of an image
 //! model `{ "kind": "patches", "height": …, "width": …, "channels": …, "patch": … }`. Tensors, all
 //! float32, dense weights `[out, in]`: [`names`].
 
 use super::{Config, ImportError, Weights, tailtune_decoder};
 use crate::audio::FrontEndConfig;
-use crate::float_model::{ActivationFn, Embedding, FloatModel, Layer, Linear, Norm};
+use crate::float_model::{ActivationFn, Embedding, FloatModel, Layer, Linear, Norm, Pooler};
 use std::path::Path;
 use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
 
 /// The names of the tensors.
 pub mod names {
-    /// `[d_model, n_features]` and `[d_model]`: `.weight`, `.bias`.
+    /// `[d_model, n_features]` and `[d_model]`: `.weight`, `.bias`. Of a factorised token table
+    /// `[d_model, embedding_rank]`.
     pub const PROJECTION: &str = "embeddings.projection";
-    /// `[vocab_size, d_model]`.
+    /// `[vocab_size, d_model]` or `[vocab_size, embedding_rank]`.
     pub const TOKENS: &str = "embeddings.tokens.weight";
     /// `[n_segments, d_model]`; missing where there are none.
     pub const SEGMENTS: &str = "embeddings.segments.weight";
@@ -39,6 +41,8 @@ pub mod names {
     pub const EMBED_NORM: &str = "embeddings.norm";
     /// LayerNorm.
     pub const FINAL_NORM: &str = "final_norm";
+    /// `[d_model, d_model]` and `[d_model]`; missing where there is none.
+    pub const POOLER: &str = "pooler";
     /// `[n_classes, d_model]` and `[n_classes]`.
     pub const HEAD: &str = "head";
 
@@ -121,8 +125,12 @@ impl Tensors {
         })
     }
 
-    fn embedding(&self, input: InputKind) -> Result<Embedding, ImportError> {
-        let d = self.d;
+    fn embedding(&self, c: &ModelConfig) -> Result<Embedding, ImportError> {
+        let (d, input) = (self.d, c.input);
+        let (columns, projection) = match usize::from(c.embedding_rank) {
+            0 => (d, None),
+            rank => (rank, Some(self.linear(names::PROJECTION, d, rank)?)),
+        };
         Ok(match input {
             InputKind::Frames { .. } | InputKind::Patches { .. } => {
                 let n_features = input.frames().map_or(0, |(_, n)| n);
@@ -133,7 +141,10 @@ impl Tensors {
                 vocab_size,
                 n_segments,
             } => Embedding::Tokens {
-                table: self.weights.f32(names::TOKENS, &[vocab_size as usize, d])?,
+                table: self
+                    .weights
+                    .f32(names::TOKENS, &[vocab_size as usize, columns])?,
+                projection,
                 segments: match usize::from(n_segments) {
                     0 => Vec::new(),
                     n => self.weights.f32(names::SEGMENTS, &[n, d])?,
@@ -161,7 +172,7 @@ pub(super) fn read(dir: &Path, config: &Config) -> Result<FloatModel, ImportErro
         activation: activation(config)?,
         labels,
         embedding: match c.has_encoder() {
-            true => tensors.embedding(c.input)?,
+            true => tensors.embedding(c)?,
             false => Embedding::none(),
         },
         class_token: c.class_token.then(class_token).transpose()?,
@@ -176,6 +187,13 @@ pub(super) fn read(dir: &Path, config: &Config) -> Result<FloatModel, ImportErro
             .map(|l| tensors.layer(|part| names::layer(l, part)))
             .collect::<Result<_, _>>()?,
         final_norm: tensors.optional_norm(c.final_norm, names::FINAL_NORM)?,
+        pooler: match c.pooler {
+            true => Some(Pooler {
+                linear: tensors.linear(names::POOLER, d, d)?,
+                activation: pooler_activation(config)?,
+            }),
+            false => None,
+        },
         head: match n_classes {
             0 => Linear::empty(d),
             n => tensors.linear(names::HEAD, n, d)?,
@@ -225,6 +243,11 @@ pub(super) fn model_config(dir: &Path, config: &Config) -> Result<ModelConfig, I
         },
         embed_norm: config.bool("embed_norm")?,
         final_norm: config.bool("final_norm")?,
+        embedding_rank: match config.has("embedding_rank") {
+            true => config.u16("embedding_rank")?,
+            false => 0,
+        },
+        pooler: config.has("pooler"),
         decoder: tailtune_decoder::config(config)?,
     };
     let path = dir.join("config.json");
@@ -264,6 +287,14 @@ fn activation(config: &Config) -> Result<ActivationFn, ImportError> {
         "gelu_tanh" => Ok(ActivationFn::GeluTanh),
         "relu" => Ok(ActivationFn::Relu),
         _ => Err(config.bad("activation", "\"gelu\", \"gelu_tanh\" or \"relu\"")),
+    }
+}
+
+fn pooler_activation(config: &Config) -> Result<ActivationFn, ImportError> {
+    match config.str("pooler")? {
+        "tanh" => Ok(ActivationFn::Tanh),
+        "relu" => Ok(ActivationFn::Relu),
+        _ => Err(config.bad("pooler", "\"tanh\" or \"relu\"")),
     }
 }
 

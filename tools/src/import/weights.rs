@@ -12,6 +12,39 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// Reads the weights of a model directory.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); [`ImportError::Format`] where they lie there in another form only.
+    pub fn of_directory(dir: &Path) -> Result<Self, ImportError> {
+        let path = dir.join("model.safetensors");
+        let others = [
+            (
+                "pytorch_model.bin",
+                "a pickle runs code when it is read: write it again in Python with save_pretrained(DIR, safe_serialization=True) of the model that transformers reads from it",
+            ),
+            (
+                "model.safetensors.index.json",
+                "join its parts in Python with save_pretrained(DIR, max_shard_size=\"100GB\") of the model that transformers reads from it",
+            ),
+        ];
+        for (name, advice) in others {
+            let other = dir.join(name);
+            if other.exists() && !path.exists() {
+                return Err(ImportError::Format {
+                    path: other,
+                    advice,
+                });
+            }
+        }
+        Self::read(&path)
+    }
+
+    /// Returns whether there is a tensor of this name.
+    pub fn has(&self, tensor: &str) -> bool {
+        self.parse().is_ok_and(|file| file.tensor(tensor).is_ok())
+    }
+
     /// Reads `path` and checks its header.
     ///
     /// # Errors
@@ -36,12 +69,7 @@ impl Weights {
         })
     }
 
-    /// Returns whether there is a tensor of this name.
-    pub fn has(&self, tensor: &str) -> bool {
-        self.parse().is_ok_and(|file| file.tensor(tensor).is_ok())
-    }
-
-    /// Returns the elements of a tensor.
+    /// Returns the elements of a tensor of 32 or 16 bits.
     ///
     /// # Errors
     /// An error that names the tensor, if it is missing, of another type or shape, or not finite.
@@ -59,14 +87,6 @@ impl Weights {
                 first,
             });
         };
-        if view.dtype() != Dtype::F32 {
-            let found = format!("{:?}", view.dtype());
-            return Err(ImportError::DataType {
-                path,
-                tensor: name,
-                found,
-            });
-        }
         if view.shape() != shape {
             let (found, expected) = (view.shape().to_vec(), shape.to_vec());
             return Err(ImportError::Shape {
@@ -76,11 +96,14 @@ impl Weights {
                 expected,
             });
         }
-        let values = view
-            .data()
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        let values: Vec<f32> = values.collect();
+        let Some(values) = elements(view.dtype(), view.data()) else {
+            let found = format!("{:?}", view.dtype());
+            return Err(ImportError::DataType {
+                path,
+                tensor: name,
+                found,
+            });
+        };
         match values.iter().position(|x| !x.is_finite()) {
             Some(index) => Err(ImportError::NotFinite {
                 path,
@@ -126,5 +149,58 @@ impl Weights {
             bias: self.f32(bias, &[d])?,
             eps,
         })
+    }
+}
+
+/// Returns numbers of a type as float32, exactly; none of a type that is not read.
+fn elements(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let words = || {
+        let pairs = bytes.as_chunks::<2>().0.iter();
+        pairs.map(|&b| u16::from_le_bytes(b))
+    };
+    Some(match dtype {
+        Dtype::F32 => {
+            let words = bytes.as_chunks::<4>().0.iter();
+            words.map(|&b| f32::from_le_bytes(b)).collect()
+        }
+        Dtype::F16 => words().map(half).collect(),
+        Dtype::BF16 => words()
+            .map(|w| f32::from_bits(u32::from(w) << 16))
+            .collect(),
+        _ => return None,
+    })
+}
+
+/// Returns the value of an IEEE 754 half: sign, 5 bits of exponent, 10 of fraction.
+fn half(bits: u16) -> f32 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+    let size = match exponent {
+        0 => libm::ldexpf(fraction, -24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => libm::ldexpf(1024.0 + fraction, exponent - 25),
+    };
+    if bits >> 15 == 0 { size } else { -size }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_exact() {
+        let known = [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0001, libm::exp2f(-24.0)),
+            (0x0400, libm::exp2f(-14.0)),
+            (0x3555, 0.333_251_95),
+        ];
+        for (bits, value) in known {
+            assert_eq!(half(bits), value, "{bits:#06x}");
+        }
+        assert!(half(0x7e00).is_nan() && half(0xfc00) == f32::NEG_INFINITY);
+        assert!(half(0x8000).is_sign_negative());
     }
 }

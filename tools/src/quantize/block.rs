@@ -3,7 +3,7 @@
 use super::linear::{Output, quantize_linear, quantize_norm};
 use super::smooth::{self, Smoothed};
 use super::stream::BlockScales;
-use super::{Context, QuantizeError, SiteReport, fixed, range::Quantization};
+use super::{Context, QuantizeError, SiteReport, activation_table, fixed, range::Quantization};
 use crate::float_model::{CrossAttention, DecoderLayer, Layer, Linear, Norm};
 use crate::image_writer::TensorData;
 use crate::reference::Site;
@@ -254,11 +254,8 @@ fn feed_forward(
             &through,
         )?;
         put_linear(c, at, &layer.ff1, &input, &(&pre).into(), Ff1, Ff1Epilogue)?;
-        let table =
-            (-128..=127).map(|q| hidden.quantize(activation.apply(pre.dequantize(q))) as i8);
-        let table: Vec<i8> = table.collect();
-        let data = TensorData::new(&table).output(hidden.scale, hidden.zero_point);
-        c.writer.put(ActivationTable, at, data);
+        let table = activation_table(activation, &pre, &hidden);
+        c.writer.put(ActivationTable, at, table);
         put_ff2(c, at, layer, hidden, scales)?;
     }
     Ok(())

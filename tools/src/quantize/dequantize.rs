@@ -174,6 +174,8 @@ mod tests {
                 pooling: Pooling::ClassToken,
                 embed_norm: false,
                 final_norm,
+                embedding_rank: 0,
+                pooler: false,
                 decoder: None,
             };
             let float = synthetic::model(&config, 3);

@@ -18,7 +18,22 @@ pub(crate) fn quantize(c: &mut Context<'_>, embedded: f64) -> Result<(), Quantiz
     };
     match &model.embedding {
         Embedding::Frames { projection } => frames(c, projection, sum)?,
-        Embedding::Tokens { table, segments } => tokens(c, table, segments, sum)?,
+        Embedding::Tokens {
+            table,
+            projection,
+            segments,
+        } => {
+            match projection {
+                Some(projection) => factorised(c, table, projection, sum)?,
+                None => {
+                    let (table_kind, scale_kind) = (TensorKind::TokenTable, TensorKind::TokenScale);
+                    put_table(c, table, sum, table_kind, scale_kind)?;
+                }
+            }
+            if !segments.is_empty() {
+                put_i16(c, TensorKind::Segments, segments, sum);
+            }
+        }
     }
     if let Some(class_token) = &model.class_token {
         put_i16(c, TensorKind::ClassToken, class_token, sum);
@@ -106,6 +121,17 @@ fn frames(c: &mut Context<'_>, projection: &Linear, sum: f64) -> Result<(), Quan
             .map(|(w, q)| (w / unit).round().clamp(-127.0, 127.0) * unit * f64::from(q.zero_point));
         *bias = (f64::from(*bias) - folded.sum::<f64>()) as f32;
     }
+    put_projection(c, &shifted, &scales, sum)
+}
+
+/// Writes the projection to the stream of an int8 input whose columns have these scales, and whose zeros are
+/// zero.
+fn put_projection(
+    c: &mut Context<'_>,
+    projection: &Linear,
+    scales: &[f64],
+    sum: f64,
+) -> Result<(), QuantizeError> {
     let unit = Quantization {
         scale: 1.0,
         zero_point: 0,
@@ -115,7 +141,7 @@ fn frames(c: &mut Context<'_>, projection: &Linear, sum: f64) -> Result<(), Quan
         scale: sum,
         zero_point: 0,
     };
-    let (weight, epilogue) = quantize_linear(&shifted, Some(&scales), &unit, &output).ok_or(
+    let (weight, epilogue) = quantize_linear(projection, Some(scales), &unit, &output).ok_or(
         QuantizeError::FixedPoint {
             what: "frame_projection",
             layer: NO_LAYER,
@@ -126,23 +152,27 @@ fn frames(c: &mut Context<'_>, projection: &Linear, sum: f64) -> Result<(), Quan
     Ok(())
 }
 
-fn tokens(
+/// A factorised table: each of its columns has a scale, which goes into the projection's weights.
+fn factorised(
     c: &mut Context<'_>,
     table: &[f32],
-    segments: &[f32],
+    projection: &Linear,
     sum: f64,
 ) -> Result<(), QuantizeError> {
-    put_table(
-        c,
-        table,
-        sum,
-        TensorKind::TokenTable,
-        TensorKind::TokenScale,
-    )?;
-    if !segments.is_empty() {
-        put_i16(c, TensorKind::Segments, segments, sum);
+    let rank = projection.in_features;
+    let mut scales = vec![1e-9f64; rank];
+    for row in table.chunks_exact(rank) {
+        for (scale, &x) in scales.iter_mut().zip(row) {
+            *scale = scale.max(f64::from(x).abs() / 127.0);
+        }
     }
-    Ok(())
+    let values = table.iter().zip(scales.iter().cycle());
+    let values: Vec<i8> = values
+        .map(|(&x, scale)| (f64::from(x) / scale).round() as i8)
+        .collect();
+    c.writer
+        .put(TensorKind::TokenTable, NO_LAYER, TensorData::new(&values));
+    put_projection(c, projection, &scales, sum)
 }
 
 /// Writes a table of tokens into a stream of scale `sum`; each row has its own scale, that of a linear

@@ -197,10 +197,23 @@ impl<'a> Grids<'_, 'a> {
                 self.sites.insert(Site::Input, input);
                 FrameEpilogue
             }
-            Embedding::Tokens { table, segments } => {
-                self.token_table(table)?;
-                self.stored(segments, Segments, TokenScale)?;
-                TokenScale
+            Embedding::Tokens {
+                table,
+                projection,
+                segments,
+            } => {
+                let sum = match projection {
+                    Some(projection) => {
+                        self.factorised(table, projection)?;
+                        FrameEpilogue
+                    }
+                    None => {
+                        self.token_table(table)?;
+                        TokenScale
+                    }
+                };
+                self.stored(segments, Segments, sum)?;
+                sum
             }
         };
         if let Some(token) = &mut model.class_token {
@@ -224,6 +237,21 @@ impl<'a> Grids<'_, 'a> {
             *x = (f64::from(q) * f64::from(mantissas[i / d]) * unit) as f32;
         }
         Ok(())
+    }
+
+    /// The table becomes its integers, whose columns' scales are in the projection's weights.
+    fn factorised(&self, table: &mut [f32], projection: &mut Linear) -> Result<(), FakeError> {
+        let values = self.tensor(TensorKind::TokenTable, NO_LAYER)?.data::<i8>();
+        for (x, &q) in table.iter_mut().zip(values) {
+            *x = q.into();
+        }
+        let integers = Grid {
+            columns: vec![(1.0, 0.0)],
+            low: -128.0,
+            high: 127.0,
+        };
+        let kinds = (TensorKind::FrameProjection, TensorKind::FrameEpilogue);
+        self.weights(projection, kinds, NO_LAYER, &integers)
     }
 
     /// Replaces values by the image's int16 ones, whose scale is that of `scale`.
@@ -312,9 +340,18 @@ impl<'a> Grids<'_, 'a> {
     fn pooled_and_head(&mut self, model: &mut FloatModel) -> Result<(), FakeError> {
         use TensorKind::*;
         let pooled = self.int8(Site::Pooled, Pooled, NO_LAYER)?;
+        let feature = match &mut model.pooler {
+            Some(pooler) => {
+                let kinds = (Pooler, PoolerEpilogue);
+                self.weights(&mut pooler.linear, kinds, NO_LAYER, &pooled)?;
+                self.int8(Site::PoolerPre, PoolerEpilogue, NO_LAYER)?;
+                self.int8(Site::Feature, PoolerTable, NO_LAYER)?
+            }
+            None => pooled,
+        };
         if model.config.n_classes > 0 {
             let kinds = (Head, HeadEpilogue);
-            self.weights(&mut model.head, kinds, NO_LAYER, &pooled)?;
+            self.weights(&mut model.head, kinds, NO_LAYER, &feature)?;
             self.int16(Site::Logits, HeadEpilogue, NO_LAYER)?;
         }
         Ok(())

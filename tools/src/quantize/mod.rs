@@ -29,7 +29,7 @@ pub mod range;
 mod smooth;
 mod stream;
 
-use crate::float_model::{FloatModel, Norm};
+use crate::float_model::{ActivationFn, FloatModel, Norm, Pooler};
 use crate::image_writer::{ImageWriter, TensorData};
 use crate::reference::Site;
 use calibrate::{Calibration, SiteStatistics};
@@ -176,6 +176,51 @@ pub fn quantize(model: &FloatModel, calibration: &Calibration) -> Result<Quantiz
     })
 }
 
+/// Quantizes the pooler, which reads int8 of `pooled`; returns the quantization of what it gives.
+fn pooler(
+    c: &mut Context<'_>,
+    pooler: &Pooler,
+    pooled: &Quantization,
+) -> Result<Quantization, QuantizeError> {
+    let activation = pooler.activation;
+    let through = move |x| activation.apply(x);
+    let mut pre = c.choose(
+        Site::PoolerPre,
+        NO_LAYER,
+        "pooler.activation",
+        false,
+        &through,
+    )?;
+    let mut feature = c.choose(Site::Feature, NO_LAYER, "pooler", false, &|x| x)?;
+    if activation == ActivationFn::Relu {
+        // What is below zero need not be told apart: the saturation at −128 clamps it.
+        feature.zero_point = -128;
+        pre = feature;
+    }
+    let (weight, epilogue) = quantize_linear(&pooler.linear, None, pooled, &(&pre).into()).ok_or(
+        QuantizeError::FixedPoint {
+            what: "pooler",
+            layer: NO_LAYER,
+        },
+    )?;
+    c.writer.put(TensorKind::Pooler, NO_LAYER, weight);
+    c.writer.put(TensorKind::PoolerEpilogue, NO_LAYER, epilogue);
+    let table = activation_table(activation, &pre, &feature);
+    c.writer.put(TensorKind::PoolerTable, NO_LAYER, table);
+    Ok(feature)
+}
+
+/// Returns the table of an activation from int8 `pre` to int8 `out`.
+fn activation_table(
+    activation: ActivationFn,
+    pre: &Quantization,
+    out: &Quantization,
+) -> TensorData {
+    let value = |q| out.quantize(activation.apply(pre.dequantize(q))) as i8;
+    let table: Vec<i8> = (-128..=127).map(value).collect();
+    TensorData::new(&table).output(out.scale, out.zero_point)
+}
+
 fn pool_and_head(c: &mut Context<'_>, scales: &Stream) -> Result<(), QuantizeError> {
     let model = c.model;
     final_norm(c, model.final_norm.as_ref(), scales, TensorKind::FinalNorm)?;
@@ -186,13 +231,17 @@ fn pool_and_head(c: &mut Context<'_>, scales: &Stream) -> Result<(), QuantizeErr
     };
     let pooled = c.choose(site, NO_LAYER, "pooled", false, &|x| x)?;
     last_row(c, &pooled, scales.last, TensorKind::Pooled)?;
+    let feature = match &model.pooler {
+        Some(layer) => pooler(c, layer, &pooled)?,
+        None => pooled,
+    };
     if model.config.n_classes > 0 {
         let logits = c.residual_scale(&[Site::Logits])?;
         let output = Output {
             scale: logits,
             zero_point: 0,
         };
-        let (weight, epilogue) = quantize_linear(&model.head, None, &pooled, &output).ok_or(
+        let (weight, epilogue) = quantize_linear(&model.head, None, &feature, &output).ok_or(
             QuantizeError::FixedPoint {
                 what: "head",
                 layer: NO_LAYER,

@@ -42,14 +42,30 @@ pub fn train(corpus: &Corpus, vocab_size: u32) -> Result<Tokenizer, TextError> {
     Ok(tokenizer)
 }
 
-/// Reads the tokenizer.json of a model directory.
+/// Reads the tokenizer.json of a model directory, or a file of its kind, without its padding and truncation.
 ///
 /// # Errors
 /// [`TextError::Tokenizer`] names the file.
 pub fn read(dir: &Path) -> Result<Tokenizer, TextError> {
-    let path = dir.join("tokenizer.json");
-    Tokenizer::from_file(&path)
-        .map_err(|e| TextError::Tokenizer(format!("{}: {e}", path.display())))
+    let path = match dir.is_dir() {
+        true => dir.join("tokenizer.json"),
+        false => dir.to_owned(),
+    };
+    let fail = |e: String| TextError::Tokenizer(format!("{}: {e}", path.display()));
+    let json = std::fs::read_to_string(&path).map_err(|e| fail(e.to_string()))?;
+    parse(&json).map_err(|e| fail(e.to_string()))
+}
+
+/// Parses the text of a tokenizer.json.
+///
+/// # Errors
+/// What the library says of it.
+pub fn parse(json: &str) -> Result<Tokenizer, tokenizers::Error> {
+    let mut tokenizer: Tokenizer = json.parse()?;
+    // Padding and lengths are the model's: a file may pad every text to a length that it was trained at.
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None)?;
+    Ok(tokenizer)
 }
 
 /// Writes tokenizer.json into `dir`.

@@ -47,6 +47,8 @@ pub fn config(
         class_token: true,
         embed_norm: false,
         final_norm,
+        embedding_rank: 0,
+        pooler: false,
         decoder: None,
     }
 }

@@ -300,6 +300,8 @@ impl Config {
             },
             embed_norm: m.embed_norm,
             final_norm: m.final_norm,
+            embedding_rank: 0,
+            pooler: false,
             decoder: None,
         };
         match config.check() {

@@ -262,8 +262,11 @@ impl Finetune {
                     *projection = linear(names::PROJECTION, out, input, self.seed);
                 }
                 Embedding::Tokens { table, .. } => {
-                    let d = usize::from(model.config.d_model);
-                    let shape = [table.len() / d, d];
+                    let columns = match model.config.embedding_rank {
+                        0 => usize::from(model.config.d_model),
+                        rank => rank.into(),
+                    };
+                    let shape = [table.len() / columns, columns];
                     *table = initialised(names::TOKENS, &shape, self.seed).values;
                 }
             }

@@ -63,6 +63,7 @@ pub struct Graph<'a> {
     options: Options,
     device: Device,
     tensors: HashMap<&'a str, (Tensor<1>, &'a [usize])>,
+    pooler: Option<ActivationFn>,
 }
 
 /// What a forward gives.
@@ -101,7 +102,13 @@ impl<'a> Graph<'a> {
             options,
             tensors: tensors.collect(),
             device,
+            pooler: None,
         }
+    }
+
+    /// Adds the activation of a pooler, whose parameters are [`names::POOLER`]'s.
+    pub fn with_pooler(self, pooler: Option<ActivationFn>) -> Self {
+        Self { pooler, ..self }
     }
 
     /// Returns the device that the tensors live on.
@@ -143,7 +150,13 @@ impl<'a> Graph<'a> {
         if self.config.final_norm {
             x = self.norm(names::FINAL_NORM, x);
         }
-        let pooled = self.pool(x.clone(), input, mask);
+        let mut pooled = self.pool(x.clone(), input, mask);
+        if let Some(pooler) = self.pooler {
+            pooled = activated(
+                pooler,
+                self.linear_2d(names::POOLER, self.quantized(pooled)),
+            );
+        }
         Output { hidden: x, pooled }
     }
 
@@ -198,7 +211,14 @@ impl<'a> Graph<'a> {
                 x.reshape([batch, rows / batch, d])
             }
             Values::Tokens { ids, segments } => {
-                let x = self.rows(names::TOKENS, ids, batch);
+                let mut x = self.rows(names::TOKENS, ids, batch);
+                if self.config.embedding_rank > 0 {
+                    let [batch, len, rank] = x.dims();
+                    let rows = x.reshape([batch * len, rank]);
+                    x = self
+                        .linear_2d(names::PROJECTION, rows)
+                        .reshape([batch, len, d]);
+                }
                 match segments.is_empty() {
                     true => x,
                     false => x + self.rows(names::SEGMENTS, segments, batch),
@@ -283,11 +303,7 @@ impl<'a> Graph<'a> {
         let [batch, len, d] = x.dims();
         let input = self.quantized(x.reshape([batch * len, d]));
         let hidden = self.linear_2d(&name("ff1"), input);
-        let hidden = match self.activation {
-            ActivationFn::Relu => activation::relu(hidden),
-            ActivationFn::GeluErf => activation::gelu(hidden),
-            ActivationFn::GeluTanh => activation::gelu_approximate(hidden),
-        };
+        let hidden = activated(self.activation, hidden);
         let out = self.linear_2d(&name("ff2"), self.quantized(hidden));
         out.reshape([batch, len, d])
     }
@@ -373,4 +389,13 @@ fn hidden_keys(mask: &Tensor<2>) -> Tensor<4> {
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data();
     data.try_to_vec::<f32>().unwrap_or_default()
+}
+
+fn activated(function: ActivationFn, x: Tensor<2>) -> Tensor<2> {
+    match function {
+        ActivationFn::Relu => activation::relu(x),
+        ActivationFn::GeluErf => activation::gelu(x),
+        ActivationFn::GeluTanh => activation::gelu_approximate(x),
+        ActivationFn::Tanh => activation::tanh(x),
+    }
 }

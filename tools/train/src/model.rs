@@ -31,13 +31,14 @@ impl Model {
     /// Returns a graph over `params`.
     pub fn graph<'a>(&'a self, params: &'a Params, options: Options) -> Graph<'a> {
         let model = &self.template;
-        Graph::new(
+        let graph = Graph::new(
             &model.config,
             model.activation,
             model.eps(),
             params,
             options,
-        )
+        );
+        graph.with_pooler(model.pooler.as_ref().map(|p| p.activation))
     }
 
     /// Returns the template's own parameters, reading features standardised by `standard`.
@@ -180,6 +181,8 @@ mod tests {
                 pooling: Pooling::Mean,
                 embed_norm: false,
                 final_norm: true,
+                embedding_rank: 0,
+                pooler: false,
                 decoder: None,
             },
             3,

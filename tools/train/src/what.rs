@@ -10,7 +10,7 @@ use tailtune_tools::import::names;
 pub enum What {
     /// The head alone.
     Head,
-    /// The last blocks (of the decoder, where there is one), the norm after them and the head.
+    /// The last blocks (of the decoder, where there is one), the norm after them, the pooler and the head.
     Last(usize),
     /// Everything: encoder, and decoder or head.
     All,
@@ -63,7 +63,7 @@ impl What {
             Self::Decoder => head || name.starts_with("decoder."),
             Self::Last(n) => {
                 let last = |block| block + n >= usize::from(n_layers);
-                head || is_of(name, last_norm) || block(name, blocks).is_some_and(last)
+                head || is_of(name, names::POOLER) || is_of(name, last_norm) || block(name, blocks).is_some_and(last)
             }
             Self::NormBias => {
                 let norms = [names::FINAL_NORM, names::DECODER_NORM];

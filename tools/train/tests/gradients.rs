@@ -30,10 +30,12 @@ const FRAMES: ModelConfig = ModelConfig {
     pooling: Pooling::Mean,
     embed_norm: false,
     final_norm: true,
+    embedding_rank: 0,
+    pooler: false,
     decoder: None,
 };
 
-const KINDS: [ModelConfig; 4] = [
+const KINDS: [ModelConfig; 5] = [
     FRAMES,
     ModelConfig {
         seq_len: 8,
@@ -56,6 +58,18 @@ const KINDS: [ModelConfig; 4] = [
         },
         norm: NormOrder::Post,
         embed_norm: true,
+        ..FRAMES
+    },
+    ModelConfig {
+        input: InputKind::Tokens {
+            vocab_size: 30,
+            n_segments: 2,
+        },
+        norm: NormOrder::Post,
+        pooling: Pooling::First,
+        embed_norm: true,
+        embedding_rank: 5,
+        pooler: true,
         ..FRAMES
     },
 ];

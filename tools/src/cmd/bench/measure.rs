@@ -68,6 +68,8 @@ const KWT1: ModelConfig = ModelConfig {
     pooling: Pooling::Mean,
     embed_norm: false,
     final_norm: false,
+    embedding_rank: 0,
+    pooler: false,
     decoder: None,
 };
 

@@ -1,14 +1,17 @@
 //! What a model takes, by part, and whether a board has it.
 
+use super::super::remedies;
 use super::super::terminal::kib;
 use super::Part;
 use super::tuning;
 use crate::board::{Board, tail_room};
+use crate::image_writer::image_len;
 use tailtune::image::{HEADER_LEN, InputKind, Layout, ModelConfig, TENSOR_ALIGNMENT, TensorEntry};
 use tailtune::tune::TunePlan;
 
 /// What a model takes.
 pub struct Needs {
+    config: ModelConfig,
     pub image_bytes: usize,
     pub flash: Vec<Part>,
     pub ram: Vec<Part>,
@@ -140,6 +143,7 @@ pub fn needs(
         ram.push(Part { name, bytes });
     }
     Needs {
+        config: *config,
         image_bytes,
         flash,
         ram,
@@ -192,9 +196,12 @@ pub fn verdict(needs: &Needs, board: &Board) -> String {
     let mut lacks = Vec::new();
     if needs.image_bytes > region {
         lacks.push(format!(
-            "the image is {} bytes larger than the model region of {region}: an image of at most {} would fit",
+            "the image is {} bytes larger than the model region of {region}: {}",
             needs.image_bytes - region,
-            kib(region)
+            remedies::would_fit(&remedies::for_flash(&needs.config, region, &|c| {
+                let layout = |c| image_len(c, &[], "", [0; 3]);
+                needs.image_bytes.saturating_sub(layout(&needs.config)) + layout(c)
+            }))
         ));
     }
     let ram_needed = ram_needed(needs, board);
@@ -203,8 +210,13 @@ pub fn verdict(needs: &Needs, board: &Board) -> String {
         let lack = ram_needed - ram;
         let remedy = if needs.asked && lack <= needs.tuning.replay {
             "fewer samples (--replay), or samples in flash (--replay-in flash), would fit"
+                .to_owned()
         } else {
-            "a shorter seq_len or a smaller d_model would fit"
+            let rest = ram_needed - needs.tuning.arena - input_bytes(&needs.config);
+            match remedies::for_ram(&needs.config, ram.saturating_sub(rest)) {
+                Some(shorter) => format!("what would fit: {shorter}"),
+                None => "a shorter seq_len or a smaller d_model would fit".to_owned(),
+            }
         };
         lacks.push(format!(
             "RAM lacks {lack} bytes of {ram_needed} (stack of {} counted): {remedy}",

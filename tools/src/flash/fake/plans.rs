@@ -26,6 +26,8 @@ const CONFIG: ModelConfig = ModelConfig {
     pooling: Pooling::ClassToken,
     embed_norm: false,
     final_norm: false,
+    embedding_rank: 0,
+    pooler: false,
     decoder: None,
 };
 
