@@ -2,6 +2,7 @@
 
 mod corpus;
 mod pairs;
+pub mod section;
 pub mod tokenizer;
 
 pub use corpus::Corpus;
@@ -28,6 +29,9 @@ pub enum TextError {
     /// The tokenizer cannot be trained, read or used.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// A part of the tokenizer that a device cannot do.
+    #[error("tokenizer.json: not supported: {0}")]
+    Unsupported(String),
     /// The tokenizer cannot be written.
     #[error(transparent)]
     Write(#[from] ExportError),
