@@ -134,23 +134,26 @@ impl Bpe<'_> {
     }
 
     /// Reads one word, or one character where nothing merges; its ids lie in the returned range of the
-    /// workspace. `after_unknown` is whether the character before was unknown, and in the same word.
+    /// workspace, and `begins` is whether it begins a word. `after_unknown` is whether the character before
+    /// was unknown, and in the same word.
     pub(super) fn ids(
         &self,
         words: &mut Words<'_>,
         work: &mut [u32],
         after_unknown: &mut bool,
+        begins: &mut bool,
     ) -> Result<Option<Range<usize>>, TextError> {
-        let Some((first, begins)) = words.next() else {
+        let Some((first, first_of_word)) = words.next() else {
             return Ok(None);
         };
+        *begins |= first_of_word;
         let half = work.len() / 2;
         let (ids, ranks) = work.split_at_mut_checked(half).unwrap_or_default();
         let mut symbols = Symbols { ids, ranks, len: 0 };
-        *after_unknown &= !begins;
+        *after_unknown &= !first_of_word;
         self.symbols(
             first,
-            begins,
+            first_of_word,
             words.word_ends(),
             &mut symbols,
             after_unknown,

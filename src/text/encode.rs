@@ -77,7 +77,7 @@ impl Tokenizer<'_> {
             needed,
             room: limit,
         })?;
-        let (kept, cut) = self.kept(texts, room, work)?;
+        let (kept, cut) = self.kept(texts, room, limit, work)?;
         let mut len = 0;
         let mut push = |id: u32, segment: u8| {
             if let Some(slot) = ids.get_mut(len) {
@@ -111,6 +111,7 @@ impl Tokenizer<'_> {
         &self,
         (a, b): (&str, Option<&str>),
         room: usize,
+        limit: usize,
         work: &mut [u32],
     ) -> Result<((Kept, Kept), usize), TextError> {
         let left = self.record.truncation & 16 != 0;
@@ -133,7 +134,12 @@ impl Tokenizer<'_> {
             _ if over == 0 => (n, m),
             _ if room == 0 => (0, 0),
             0 if b.is_none() => (room, 0),
-            0 => longest_first(n, m, room),
+            0 => {
+                // Of texts that both fill the whole length, the crate compares what it counted until then.
+                let b = b.unwrap_or("");
+                let a = self.counted((a, n), limit, left, work)?;
+                longest_first(a, self.counted((b, m), limit, left, work)?, room)
+            }
             1 if n > over => (n - over, m),
             2 if m > over => (n, m - over),
             _ => {
@@ -150,6 +156,38 @@ impl Tokenizer<'_> {
         };
         let cut = total - take_n - take_m;
         Ok(((kept(n, take_n), kept(m, take_m)), cut))
+    }
+
+    /// Returns how many of a text's `n` tokens there are up to the end of the word that fills `limit`; from
+    /// the right if the left is cut.
+    fn counted(
+        &self,
+        (text, n): (&str, usize),
+        limit: usize,
+        left: bool,
+        work: &mut [u32],
+    ) -> Result<usize, TextError> {
+        if n <= limit {
+            return Ok(n);
+        }
+        let mut tokens = self.tokens(text, work)?;
+        let (mut at, mut counted) = (0, n);
+        // Tokens that stand in the text as they are end no count.
+        let mut in_word = false;
+        while let Some(id) = tokens.next() {
+            id?;
+            if left && tokens.begins && !tokens.added && n - at >= limit {
+                counted = n - at;
+            }
+            if !left && tokens.begins && in_word && at >= limit {
+                return Ok(at);
+            }
+            if tokens.begins {
+                in_word = !tokens.added;
+            }
+            at += 1;
+        }
+        Ok(counted)
     }
 
     /// Fills the buffers up.

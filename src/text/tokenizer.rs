@@ -116,6 +116,15 @@ impl<'a> Tokenizer<'a> {
         }
     }
 
+    /// Returns the model's name.
+    pub const fn model_name(&self) -> &'static str {
+        match &self.model {
+            Model::WordPiece(_) => "WordPiece",
+            Model::WordLevel(_) => "WordLevel",
+            Model::Bpe(_) => "BPE",
+        }
+    }
+
     /// Returns one above the largest id.
     pub fn vocab_size(&self) -> usize {
         self.record.vocab_size.get() as usize

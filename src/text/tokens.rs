@@ -17,6 +17,9 @@ pub struct Tokens<'a, 'w> {
     /// Ids in the workspace that were not handed out.
     ready: Range<usize>,
     after_unknown: bool,
+    /// Whether the token that was handed out last begins a word, and whether it stands in the text as it is.
+    pub(super) begins: bool,
+    pub(super) added: bool,
     failed: bool,
 }
 
@@ -29,6 +32,8 @@ impl<'a, 'w> Tokens<'a, 'w> {
             work,
             ready: 0..0,
             after_unknown: false,
+            begins: false,
+            added: false,
             failed: false,
         }
     }
@@ -39,15 +44,27 @@ impl<'a, 'w> Tokens<'a, 'w> {
             let Some(words) = &mut self.words else {
                 match self.segments.next() {
                     None => return Ok(None),
-                    Some(Segment::Token(id)) => return Ok(Some(id.into())),
+                    Some(Segment::Token(id)) => {
+                        (self.begins, self.added) = (true, true);
+                        return Ok(Some(id.into()));
+                    }
                     Some(Segment::Text(text)) => self.words = Some(self.tokenizer.words(text)),
                 }
                 continue;
             };
             let ids = match &self.tokenizer.model {
-                Model::WordPiece(model) => model.ids(words, self.work)?,
-                Model::WordLevel(model) => model.ids(words, self.work)?,
-                Model::Bpe(model) => model.ids(words, self.work, &mut self.after_unknown)?,
+                Model::WordPiece(model) => {
+                    self.begins = true;
+                    model.ids(words, self.work)?
+                }
+                Model::WordLevel(model) => {
+                    self.begins = true;
+                    model.ids(words, self.work)?
+                }
+                Model::Bpe(model) => {
+                    let after_unknown = &mut self.after_unknown;
+                    model.ids(words, self.work, after_unknown, &mut self.begins)?
+                }
             };
             match ids {
                 None => self.words = None,
@@ -74,6 +91,7 @@ impl Iterator for Tokens<'_, '_> {
         if self.failed {
             return None;
         }
+        (self.begins, self.added) = (false, false);
         if let Some(id) = self.pop() {
             return Some(Ok(id));
         }

@@ -4,10 +4,11 @@
 //! offset size field
 //!  0     4    magic           "TTJB"
 //!  4     2    version         2
-//!  6     2    kind            0 infer, 1 adapt, 2 evaluate, 3 listen
+//!  6     2    kind            0 infer, 1 adapt, 2 evaluate, 3 listen, 4 tokenize
 //!  8     4    train samples
 //! 12     4    test samples
-//! 16     4    sample length   int8 values of one input; to listen, bytes of one clip of i16 samples
+//! 16     4    sample length   int8 values of one input; to listen, bytes of one clip of i16 samples;
+//!                                 to tokenize, bytes of one text, zeros after it
 //! 20     4    names length    bytes of added class names
 //! 24     4    epochs
 //! 28     4    learning rate   f32
@@ -63,6 +64,8 @@ pub enum Kind {
     Evaluate,
     /// Make frames out of every test clip's sound, run the model on the last ones, and report both.
     Listen,
+    /// Report the token ids of every test sample's text.
+    Tokenize,
 }
 
 /// A job's header as bytes: see the [module](self).
@@ -131,6 +134,7 @@ impl Job {
                 1 => Kind::Adapt,
                 2 => Kind::Evaluate,
                 3 => Kind::Listen,
+                4 => Kind::Tokenize,
                 _ => return None,
             },
             train: h.train.get(),
@@ -164,6 +168,7 @@ impl Job {
                 Kind::Adapt => 1,
                 Kind::Evaluate => 2,
                 Kind::Listen => 3,
+                Kind::Tokenize => 4,
             }),
             train: U32::new(self.train),
             test: U32::new(self.test),

@@ -9,6 +9,7 @@
 //! tune       any method, and its tail to the store
 //! error      why a job was not done
 //! listen     sound → frames → encoder → answers (feature `audio`)
+//! tokenize   text → ids (feature `text`)
 //! bench      instructions of operators and layers (feature `bench`)
 //! device     all of it on a real board: regions, a job in flash, LED and button (feature `device`)
 //! ```
@@ -34,6 +35,8 @@ mod listen;
 pub mod outcome;
 mod samples;
 mod session;
+#[cfg(feature = "text")]
+mod tokenize;
 mod tune;
 
 pub use error::{AppError, FlashFailed, PlatformError};

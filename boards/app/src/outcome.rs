@@ -2,7 +2,8 @@
 //!
 //! Infer: for each test sample the logits of the whole forward and those of the forward in steps,
 //! i16 `[n_classes]` each. Listen: for each test clip its frames, f32 `[n_frames, n_features]`, then the
-//! logits, i16 `[n_classes]`. Adapt and evaluate: this record, then the tail's bytes.
+//! logits, i16 `[n_classes]`. Tokenize: for each test text the number of its tokens, then their ids, u32.
+//! Adapt and evaluate: this record, then the tail's bytes.
 //!
 //! ```text
 //! offset size field

@@ -125,6 +125,13 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
             }
             #[cfg(not(feature = "audio"))]
             Kind::Listen => Err(AppError::Job),
+            #[cfg(feature = "text")]
+            Kind::Tokenize => {
+                let samples = JobSamples::new(platform, job, &mut self.input)?;
+                crate::tokenize::tokenize(samples, self.arena.as_mut_slice(), &image)
+            }
+            #[cfg(not(feature = "text"))]
+            Kind::Tokenize => Err(AppError::Job),
             Kind::Infer => {
                 let samples = JobSamples::new(platform, job, &mut self.input)?;
                 infer(samples, self.arena.as_mut_slice(), &image)

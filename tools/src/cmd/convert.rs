@@ -12,6 +12,7 @@ use crate::output::{Placement, write_image};
 use crate::quantize::{Quantized, calibrate::Calibration, quantize};
 use crate::reference::{ModelInput, forward};
 use crate::sqnr::{self, Noise};
+use crate::text::section::{Coverage, Sections};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -32,6 +33,13 @@ pub struct Convert {
     /// The image to write: .bin, .hex, .uf2 or .elf
     #[arg(short, long, value_name = "IMAGE")]
     output: PathBuf,
+    /// Which characters the tokenizers' tables know, of a directory with a tokenizer.json: those of the
+    /// vocabulary's scripts, or all of Unicode
+    #[arg(long, default_value = "vocabulary")]
+    unicode: Coverage,
+    /// Leave tokenizer.json and target_tokenizer.json out of the image
+    #[arg(long)]
+    no_tokenizer: bool,
     /// Print one JSON object: image_bytes, arena_bytes, board, address, agreement, sqnr[], sites[]
     #[arg(long)]
     json: bool,
@@ -58,7 +66,11 @@ impl Convert {
         );
         let data = source::open(&self.calibrate, None, Silence::Clips)?;
         let clips = Reader::of_model(&self.model, &model)?.read_to_calibrate(&data)?;
-        let (int8, quantized) = quantized(&model, &clips, board)?;
+        let sections = match self.no_tokenizer {
+            true => Sections::default(),
+            false => Sections::of_model(&self.model, &model.config, self.unicode)?,
+        };
+        let (int8, quantized) = quantized_with(&model, &clips, &board.name, &sections)?;
         let step = clips.len().div_ceil(NOISE_CLIPS).max(1);
         let few: Vec<ModelInput> = clips.iter().step_by(step).cloned().collect();
         let noise = sqnr::measure(&model, &int8, &few)?;
@@ -147,6 +159,16 @@ pub fn quantized_for(
     clips: &[ModelInput],
     board: &str,
 ) -> Result<(Int8Model, Quantized), CommandError> {
+    quantized_with(model, clips, board, &Sections::default())
+}
+
+/// As [`quantized_for`], with tokenizers.
+fn quantized_with(
+    model: &FloatModel,
+    clips: &[ModelInput],
+    board: &str,
+    sections: &Sections,
+) -> Result<(Int8Model, Quantized), CommandError> {
     let bar = progress("calibrating, clips", clips.len());
     let mut calibration = Calibration::default();
     for clip in clips {
@@ -163,6 +185,8 @@ pub fn quantized_for(
     if let Some(front_end) = &model.front_end {
         writer.front_end(FrontEnd::new(front_end)?.section());
     }
+    writer.tokenizer(&sections.tokenizer);
+    writer.target_tokenizer(&sections.target);
     let int8 = Int8Model::new(quantized.writer.finish()?)?;
     Ok((int8, quantized))
 }

@@ -23,6 +23,7 @@ mod study_table;
 mod synthesize;
 mod tail;
 pub mod terminal;
+mod tokenize;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +45,7 @@ enum Command {
     Plan(plan::Plan),
     Adapt(Box<adapt::Adapt>),
     Inspect(inspect::Inspect),
+    Tokenize(tokenize::Tokenize),
     Boards(boards::Boards),
     Flash(Box<flash::Flash>),
     Tail(Box<tail::Tail>),
@@ -85,6 +87,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Plan(c) => c.run(),
         Command::Adapt(c) => c.run(),
         Command::Inspect(c) => c.run(),
+        Command::Tokenize(c) => c.run(),
         Command::Boards(c) => c.run(),
         Command::Flash(c) => c.run(),
         Command::Tail(c) => c.run(),

@@ -10,6 +10,7 @@ use crate::float_model::FloatModel;
 use crate::image_writer::{image_len, provenance_line};
 use crate::import::read_model;
 use crate::int8::Int8Model;
+use crate::text::section::{Coverage, Sections};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -66,7 +67,8 @@ impl Plan {
         };
         let (config, image_bytes) = if self.model.is_dir() {
             let model = read_model(&self.model)?;
-            (model.config, converted_bytes(&model, &boards)?)
+            let sections = Sections::of_model(&self.model, &model.config, Coverage::default())?;
+            (model.config, converted_bytes(&model, &sections, &boards)?)
         } else {
             let image = Int8Model::read(&self.model)?;
             (image.config(), image.bytes().len())
@@ -214,7 +216,12 @@ fn verdict(needs: &Needs, board: &Board) -> String {
 
 /// Returns the bytes of the image that `convert` will write. It names its board: of several boards,
 /// the longest name counts.
-fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, CommandError> {
+fn converted_bytes(
+    model: &FloatModel,
+    sections: &Sections,
+    boards: &[Board],
+) -> Result<usize, CommandError> {
+    let tokenizers = [&sections.tokenizer, &sections.target].map(Vec::len);
     let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
     let front_end = front_end.map_or(0, |f| f.section().len());
     let mut most = 0;
@@ -225,7 +232,7 @@ fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, Comman
             &model.config,
             &model.labels,
             &text,
-            [front_end, 0, 0],
+            [front_end, tokenizers[0], tokenizers[1]],
         ));
     }
     Ok(most)
@@ -258,7 +265,7 @@ fn needs(config: &ModelConfig, image_bytes: usize, tuning: TunePlan, asked: bool
     flash.extend(groups.iter().map(|&(name, bytes)| Part { name, bytes }));
     let rest = image_bytes.saturating_sub(known);
     flash.push(Part {
-        name: "labels, provenance, front end, padding",
+        name: "labels, provenance, front end, tokenizers, padding",
         bytes: rest,
     });
 

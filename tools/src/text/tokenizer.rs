@@ -47,9 +47,7 @@ pub fn train(corpus: &Corpus, vocab_size: u32) -> Result<Tokenizer, TextError> {
 /// # Errors
 /// [`TextError::Tokenizer`] names the file.
 pub fn read(dir: &Path) -> Result<Tokenizer, TextError> {
-    let path = dir.join("tokenizer.json");
-    Tokenizer::from_file(&path)
-        .map_err(|e| TextError::Tokenizer(format!("{}: {e}", path.display())))
+    super::section::read(&dir.join("tokenizer.json"))
 }
 
 /// Writes tokenizer.json into `dir`.

@@ -19,6 +19,8 @@ use classes::Split;
 use json::Json;
 use normalizer::{Alphabet, Known, Tables, pages, ranges};
 use std::collections::HashSet;
+use std::path::Path;
+use tailtune::image::{InputKind, ModelConfig};
 use tailtune::text::added::{LEFT_STRIP, RIGHT_STRIP, SPECIAL};
 use tailtune::text::normalize::KEEP;
 use tailtune::text::pieces::NO_ID;
@@ -81,6 +83,62 @@ impl Section {
     }
 }
 
+/// The sections of a model directory; empty where it has no such file.
+#[derive(Debug, Clone, Default)]
+pub struct Sections {
+    /// Of tokenizer.json: what the model reads.
+    pub tokenizer: Vec<u8>,
+    /// Of target_tokenizer.json: what its decoder writes.
+    pub target: Vec<u8>,
+}
+
+impl Sections {
+    /// Converts the tokenizers of a model that reads tokens; of others there are none.
+    ///
+    /// # Errors
+    /// [`TextError`]: a file cannot be read, or holds what a device cannot do.
+    pub fn of_model(
+        dir: &Path,
+        config: &ModelConfig,
+        coverage: Coverage,
+    ) -> Result<Self, TextError> {
+        if !matches!(config.input, InputKind::Tokens { .. }) {
+            return Ok(Self::default());
+        }
+        let of = |name: &str, inverse: bool| {
+            let path = dir.join(name);
+            if !path.is_file() {
+                return Ok::<_, TextError>(Vec::new());
+            }
+            let options = Options {
+                coverage,
+                inverse,
+                ..Options::default()
+            };
+            let named = |e: TextError| match e {
+                TextError::Unsupported(what) => {
+                    let hint = "change the file, or leave it out with --no-tokenizer";
+                    TextError::Unsupported(format!("{what} ({}): {hint}", path.display()))
+                }
+                other => other,
+            };
+            Ok(section(&read(&path)?, options).map_err(named)?.bytes)
+        };
+        Ok(Self {
+            tokenizer: of("tokenizer.json", false)?,
+            target: of("target_tokenizer.json", true)?,
+        })
+    }
+}
+
+/// Reads a tokenizer.json.
+///
+/// # Errors
+/// [`TextError::Tokenizer`] names the file.
+pub fn read(path: &Path) -> Result<Tokenizer, TextError> {
+    Tokenizer::from_file(path).map_err(|e| TextError::Tokenizer(format!("{}: {e}", path.display())))
+}
+
 /// Converts a tokenizer.
 ///
 /// # Errors
@@ -93,13 +151,13 @@ pub fn section(tokenizer: &Tokenizer, options: Options) -> Result<Section, TextE
     let model = json.get("model");
     let pre_tokenizer = json.get("pre_tokenizer");
     let split = Split::new(pre_tokenizer, tokenizer.get_pre_tokenizer())?;
-    let vocabulary = Vocabulary::read(model.get("vocab"), split.byte_level)?;
 
     let mut record = SectionRecord::new_zeroed();
     record.version = VERSION;
     record.block_shift = options.block_shift;
     record.splitter = split.gpt2.into();
     read_model(model, &split, &mut record)?;
+    let vocabulary = Vocabulary::read(model.get("vocab"), split.byte_level)?;
     read_decoder(json.get("decoder"), &split, &mut record)?;
     let added = added(json, split.byte_level, &mut record)?;
     roles(json, tokenizer, &mut record)?;
