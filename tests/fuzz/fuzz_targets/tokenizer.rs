@@ -17,7 +17,9 @@ fuzz_target!(|data: &[u8]| {
         assert!(found.len <= found.padded && found.padded <= ids.len());
         let _ = tokenizer.encode((TEXT, None), false, &mut work, &mut ids, &mut []);
     }
-    let tokens = tokenizer.tokens(TEXT, &mut work).expect("it is as large as asked for");
+    let tokens = tokenizer
+        .tokens(TEXT, &mut work)
+        .expect("it is as large as asked for");
     assert!(tokens.take(1000).count() < 1000);
     ids[0] = 70_000;
     let mut len = 0;
