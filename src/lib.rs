@@ -68,8 +68,8 @@
 //!
 //! # Features
 //!
-//! `defmt`: `defmt::Format` for errors and reports. `audio`: the front end of sound models. No feature
-//! changes a number.
+//! `defmt`: `defmt::Format` for errors and reports. `audio`: the front end of sound models. `text`:
+//! tokenizers. No feature changes a number.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -85,4 +85,6 @@ pub mod model;
 pub mod quant;
 mod rows;
 pub mod store;
+#[cfg(feature = "text")]
+pub mod text;
 pub mod tune;

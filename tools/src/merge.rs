@@ -174,6 +174,8 @@ impl<'m> Merge<'m> {
         if let Some(front_end) = self.image.front_end() {
             writer.front_end(front_end.bytes());
         }
+        writer.tokenizer(self.image.tokenizer());
+        writer.target_tokenizer(self.image.target_tokenizer());
         Ok(writer.finish()?)
     }
 

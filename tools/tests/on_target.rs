@@ -19,6 +19,8 @@ use tailtune_tools::image_writer::AlignedBytes;
 use tailtune_tools::int8::{Int8Model, Search};
 use tailtune_tools::reference::ModelInput;
 use tailtune_tools::synthetic::{self, Random};
+use tailtune_tools::text::section::{Coverage, Options, section};
+use tailtune_tools::text::{Corpus, tokenizer};
 
 const CONFIG: ModelConfig = ModelConfig {
     n_layers: 2,
@@ -569,4 +571,59 @@ fn what_the_board_hears_is_what_the_host_hears() {
         }
         assert_eq!(found, want);
     }
+}
+
+/// The tokenizer on the device: the ids of the host, which are those of the `tokenizers` crate.
+#[test]
+#[ignore = "needs the boards' targets and qemu-system-arm"]
+fn the_board_tokenizes_as_the_host_does() {
+    const TEXTS: [&str; 6] = [
+        "Turn the lamp in the Café on, please!",
+        "naïve façade CAFE\u{301} a\u{302e}\u{1d165}\u{301}b",
+        "你好 turn  the\tlamp [MASK] off",
+        "unfathomable",
+        "turn?",
+        "한글",
+    ];
+    let corpus = tempfile::tempdir().unwrap();
+    let path = corpus.path().join("corpus.txt");
+    std::fs::write(&path, TEXTS.join("\n").repeat(4)).unwrap();
+    let corpus = Corpus::read(&[path]).unwrap();
+    let host = tokenizer::train(&corpus, 200).unwrap();
+    let options = Options {
+        coverage: Coverage::Full,
+        ..Options::default()
+    };
+    let config = ModelConfig {
+        input: InputKind::Tokens {
+            vocab_size: 200,
+            n_segments: 2,
+        },
+        class_token: false,
+        pooling: Pooling::First,
+        ..CONFIG
+    };
+    let mut quantized = synthetic::quantized(&synthetic::model(&config, 4), 20, 4).unwrap();
+    let section = section(&host, options).unwrap().bytes;
+    quantized.writer.tokenizer(&section);
+    let int8 = Int8Model::new(quantized.writer.finish().unwrap()).unwrap();
+    let sample = |text: &str| {
+        let mut values: Vec<i8> = text.bytes().map(|b| b as i8).collect();
+        values.resize(64, 0);
+        JobSample { label: 0, values }
+    };
+    let test = TEXTS.map(sample);
+    let request = JobRequest {
+        kind: Kind::Tokenize,
+        ..infer(&test)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let found = run(dir.path(), &int8, &request).unwrap();
+    let mut want = Vec::new();
+    for text in TEXTS {
+        let ids = tokenizer::ids(&host, text).unwrap();
+        want.extend((ids.len() as u32).to_le_bytes());
+        want.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
+    }
+    assert_eq!(found, want);
 }

@@ -40,6 +40,9 @@ pub enum AppError<E> {
     Tail(TailError),
     /// The image carries no front end, or one that this board has no room for.
     FrontEnd,
+    /// The image carries no tokenizer, or a text has no tokens.
+    #[cfg(feature = "text")]
+    Text(tailtune::text::TextError),
     /// The slots do not lie soundly in flash.
     Layout(LayoutError),
     /// The store failed; the old tail stays.
@@ -77,6 +80,8 @@ impl<E: fmt::Debug> fmt::Display for AppError<E> {
                 f,
                 "no front end in the image, or one too large for this board"
             ),
+            #[cfg(feature = "text")]
+            Self::Text(e) => write!(f, "text: {e}"),
             Self::Layout(e) => write!(f, "store: {e}"),
             Self::Store(e) => write!(f, "store: {e:?}"),
             Self::Replay(e) => write!(f, "replay flash: {e}"),
@@ -103,6 +108,13 @@ impl<E> From<StoreError<E>> for AppError<E> {
 
 from!(ImageError => Image, EncoderError => Encoder, InputError => Input, TuneError => Tune,
     TailError => Tail, LayoutError => Layout);
+
+#[cfg(feature = "text")]
+impl<E> From<tailtune::text::TextError> for AppError<E> {
+    fn from(e: tailtune::text::TextError) -> Self {
+        Self::Text(e)
+    }
+}
 
 impl<E> From<PlatformError> for AppError<E> {
     fn from(_: PlatformError) -> Self {

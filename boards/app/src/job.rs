@@ -4,11 +4,11 @@
 //! offset size field
 //!  0     4    magic           "TTJB"
 //!  4     2    version         2
-//!  6     2    kind            0 infer, 1 adapt, 2 evaluate, 3 listen, 4 decode
+//!  6     2    kind            0 infer, 1 adapt, 2 evaluate, 3 listen, 4 decode, 5 tokenize
 //!  8     4    train samples
 //! 12     4    test samples
 //! 16     4    sample length   bytes of one input: int8 values of frames; tokens as below; to listen, a clip
-//!                             of i16 samples
+//!                             of i16 samples; to tokenize, a text, zeros after it
 //! 20     4    names length    bytes of added class names
 //! 24     4    epochs
 //! 28     4    learning rate   f32
@@ -69,6 +69,8 @@ pub enum Kind {
     Listen,
     /// Write the decoder's output for every test sample, and what it took.
     Decode,
+    /// Report the token ids of every test sample's text.
+    Tokenize,
 }
 
 /// A job's header as bytes: see the [module](self).
@@ -138,6 +140,7 @@ impl Job {
                 2 => Kind::Evaluate,
                 3 => Kind::Listen,
                 4 => Kind::Decode,
+                5 => Kind::Tokenize,
                 _ => return None,
             },
             train: h.train.get(),
@@ -172,6 +175,7 @@ impl Job {
                 Kind::Evaluate => 2,
                 Kind::Listen => 3,
                 Kind::Decode => 4,
+                Kind::Tokenize => 5,
             }),
             train: U32::new(self.train),
             test: U32::new(self.test),
@@ -333,7 +337,7 @@ mod tests {
         let bad = [
             (0, b'X'),
             (4, 9),
-            (6, 5),
+            (6, 6),
             (22, 1),
             (64, 0),
             (64, 7),

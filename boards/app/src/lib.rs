@@ -11,6 +11,7 @@
 //! decode     the decoder's outputs (feature `decode`)
 //! listen     sound → frames → encoder → answers (feature `audio`)
 //! feed       the same for clips that a host sends over RTT or a serial line, and learning from them
+//! tokenize   text → ids (feature `text`)
 //! bench      instructions of operators and layers (feature `bench`)
 //! device     all of it on a real board: regions, a job in flash, LED and button (feature `device`)
 //! ```
@@ -39,6 +40,8 @@ mod listen;
 pub mod outcome;
 mod samples;
 mod session;
+#[cfg(feature = "text")]
+mod tokenize;
 mod tune;
 
 pub use error::{AppError, FlashFailed, PlatformError};

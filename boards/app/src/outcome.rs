@@ -3,7 +3,8 @@
 //! Infer: for each test sample the logits of the whole forward and those of the forward in steps,
 //! i16 `[n_classes]` each. Listen: for each test clip its frames, f32 `[n_frames, n_features]`, then the
 //! logits, i16 `[n_classes]`. Decode: for each test sample, u32 each, what its encoder took by the board's
-//! clock, what its decoder took, the number of tokens, and these. Adapt and evaluate: this record, then the tail's bytes.
+//! clock, what its decoder took, the number of tokens, and these. Tokenize: for each test text the number of
+//! its tokens, then their ids, u32. Adapt and evaluate: this record, then the tail's bytes.
 //!
 //! ```text
 //! offset size field

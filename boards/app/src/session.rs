@@ -132,6 +132,13 @@ impl<const A: usize, const I: usize, const C: usize, const N: usize, const W: us
             }
             #[cfg(not(feature = "audio"))]
             Kind::Listen => Err(AppError::Job),
+            #[cfg(feature = "text")]
+            Kind::Tokenize => {
+                let samples = JobSamples::new(platform, job, self.input.as_mut_slice(), &image)?;
+                crate::tokenize::tokenize(samples, self.arena.as_mut_slice(), &image)
+            }
+            #[cfg(not(feature = "text"))]
+            Kind::Tokenize => Err(AppError::Job),
             Kind::Infer => {
                 let samples = JobSamples::new(platform, job, self.input.as_mut_slice(), &image)?;
                 infer(samples, self.arena.as_mut_slice(), &image)

@@ -2,7 +2,7 @@
 
 pub mod pairs;
 
-use super::model_args::{ModelArgs, write_tokenizer};
+use super::model_args::{ModelArgs, Taken, write_tokenizer};
 use super::source::{self, Reader};
 use super::terminal::{kib, percent, print, print_json, progress, table};
 use super::{CommandError, eval, plan, remedies, wrong_call};
@@ -14,6 +14,7 @@ use crate::output::{Placement, write_image};
 use crate::quantize::{Quantized, calibrate::Calibration, quantize};
 use crate::reference::{ModelInput, forward};
 use crate::sqnr;
+use crate::text::section::{Coverage, Sections};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -37,6 +38,13 @@ pub struct Convert {
     /// The image to write: .bin, .hex, .uf2 or .elf
     #[arg(short, long, value_name = "IMAGE")]
     output: PathBuf,
+    /// Which characters the tokenizers' tables know, of a directory with a tokenizer.json: those of the
+    /// vocabulary's scripts, or all of Unicode
+    #[arg(long, default_value = "vocabulary")]
+    unicode: Coverage,
+    /// Leave tokenizer.json and target_tokenizer.json out of the image
+    #[arg(long)]
+    no_tokenizer: bool,
     /// Print one JSON object: image_bytes, arena_bytes, board, address, agreement, sqnr[], sites[]
     #[arg(long)]
     json: bool,
@@ -57,7 +65,9 @@ impl Convert {
         place.takes(&self.output).map_err(wrong_call)?;
         let taken = self.take.read(&self.model)?;
         let boards = std::slice::from_ref(board);
-        remedies::check(&taken, board, &|m| plan::converted_bytes(m, boards))?;
+        let sections = self.sections(&taken)?;
+        let bytes = |m: &FloatModel| plan::converted_bytes(m, &sections, boards);
+        remedies::check(&taken, board, &bytes)?;
         let model = &taken.model;
         eprintln!(
             "{}: {} parameters",
@@ -65,11 +75,11 @@ impl Convert {
             model.parameters()
         );
         if model.decoder.is_some() {
-            return self.pairs(model, &place);
+            return self.pairs(model, &sections, &place);
         }
         let data = source::open_unlabelled(&self.calibrate)?;
         let clips = Reader::of_taken(&self.model, &taken)?.read_to_calibrate(&data)?;
-        let (int8, quantized) = quantized(model, &clips, board)?;
+        let (int8, quantized) = quantized_with(model, &clips, &board.name, &sections)?;
         let step = clips.len().div_ceil(NOISE_CLIPS).max(1);
         let few: Vec<ModelInput> = clips.iter().step_by(step).cloned().collect();
         let noise = sqnr::measure(model, &int8, &few)?;
@@ -105,6 +115,14 @@ impl Convert {
             percent(agreement)
         ))?;
         self.written(&int8, arena_bytes(&int8.config()))
+    }
+
+    /// Returns the sections of the tokenizers, if they are wanted.
+    fn sections(&self, taken: &Taken) -> Result<Sections, CommandError> {
+        match self.no_tokenizer {
+            true => Ok(Sections::default()),
+            false => taken.sections(&self.model, self.unicode),
+        }
     }
 
     /// Says what was written.
@@ -160,6 +178,16 @@ pub fn quantized_for(
     clips: &[ModelInput],
     board: &str,
 ) -> Result<(Int8Model, Quantized), CommandError> {
+    quantized_with(model, clips, board, &Sections::default())
+}
+
+/// As [`quantized_for`], with tokenizers.
+fn quantized_with(
+    model: &FloatModel,
+    clips: &[ModelInput],
+    board: &str,
+    sections: &Sections,
+) -> Result<(Int8Model, Quantized), CommandError> {
     let bar = progress("calibrating, clips", clips.len());
     let mut calibration = Calibration::default();
     for clip in clips {
@@ -167,7 +195,7 @@ pub fn quantized_for(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    image(model, &calibration, board)
+    image(model, &calibration, board, sections)
 }
 
 /// Quantizes a model by what calibration saw, and makes its image.
@@ -175,6 +203,7 @@ fn image(
     model: &FloatModel,
     calibration: &Calibration,
     board: &str,
+    sections: &Sections,
 ) -> Result<(Int8Model, Quantized), CommandError> {
     eprintln!("choosing ranges and smoothing, block by block");
     let mut quantized = quantize(model, calibration)?;
@@ -185,6 +214,8 @@ fn image(
     if let Some(front_end) = &model.front_end {
         writer.front_end(FrontEnd::new(front_end)?.section());
     }
+    writer.tokenizer(&sections.tokenizer);
+    writer.target_tokenizer(&sections.target);
     let int8 = Int8Model::new(quantized.writer.finish()?)?;
     Ok((int8, quantized))
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use tailtune::image::{CRC_OFFSET, FORMAT_MAJOR, FrontEndTables, Image, NO_LAYER};
 use tailtune::model::ArenaPlan;
+use tailtune::text::Tokenizer;
 
 /// Print an image's configuration, tensors, sizes, checksum and labels
 #[derive(Debug, Args)]
@@ -15,7 +16,7 @@ pub struct Inspect {
     /// The image, as `convert` writes it with the extension .bin
     image: PathBuf,
     /// Print one JSON object with keys format, image_bytes, crc32, model_id, config, arena_bytes,
-    /// labels, provenance, front_end (null where there is none), tensors
+    /// labels, provenance, front_end, tokenizer, target_tokenizer (null where there is none), tensors
     #[arg(long)]
     json: bool,
 }
@@ -74,8 +75,40 @@ fn as_json(image: &Image<'_>) -> serde_json::Value {
         "labels": image.labels().iter().collect::<Vec<_>>(),
         "provenance": image.provenance(),
         "front_end": image.front_end().map(|f| front_end_json(&f)),
+        "tokenizer": tokenizer_json(image.tokenizer()),
+        "target_tokenizer": tokenizer_json(image.target_tokenizer()),
         "tensors": tensors.collect::<Vec<_>>(),
     })
+}
+
+fn tokenizer_json(section: &[u8]) -> Option<serde_json::Value> {
+    if section.is_empty() {
+        return None;
+    }
+    Some(match Tokenizer::parse(section) {
+        Ok(t) => json!({
+            "model": t.model_name(), "vocab_size": t.vocab_size(), "bytes": section.len(),
+            "workspace_words": t.workspace_len(),
+        }),
+        Err(e) => json!({ "bytes": section.len(), "error": e.to_string() }),
+    })
+}
+
+/// Describes a tokenizer, if there is one.
+fn print_tokenizer(name: &str, section: &[u8]) -> Result<(), CommandError> {
+    if section.is_empty() {
+        return Ok(());
+    }
+    match Tokenizer::parse(section) {
+        Ok(t) => print(&format!(
+            "{name} {}, {} ids, {} bytes; workspace {} words",
+            t.model_name(),
+            t.vocab_size(),
+            section.len(),
+            t.workspace_len()
+        )),
+        Err(e) => print(&format!("{name} {} bytes: {e}", section.len())),
+    }
 }
 
 fn front_end_json(tables: &FrontEndTables<'_>) -> serde_json::Value {
@@ -142,6 +175,8 @@ fn as_text(image: &Image<'_>) -> Result<(), CommandError> {
             f.bytes().len()
         ))?;
     }
+    print_tokenizer("tokenizer   ", image.tokenizer())?;
+    print_tokenizer("target      ", image.target_tokenizer())?;
     for line in image.provenance().lines() {
         print(&format!("provenance   {line}"))?;
     }

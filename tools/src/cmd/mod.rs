@@ -32,6 +32,7 @@ mod study_table;
 mod synthesize;
 mod tail;
 pub mod terminal;
+mod tokenize;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +54,7 @@ enum Command {
     Plan(plan::Plan),
     Adapt(Box<adapt::Adapt>),
     Inspect(inspect::Inspect),
+    Tokenize(tokenize::Tokenize),
     Boards(boards::Boards),
     New(new::New),
     Flash(Box<flash::Flash>),
@@ -98,6 +100,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Plan(c) => c.run(),
         Command::Adapt(c) => c.run(),
         Command::Inspect(c) => c.run(),
+        Command::Tokenize(c) => c.run(),
         Command::Boards(c) => c.run(),
         Command::New(c) => c.run(),
         Command::Flash(c) => c.run(),

@@ -7,6 +7,7 @@ use crate::import::{Options, PoolingChoice, read_model_with};
 use crate::shrink::ShrinkError;
 use crate::shrink::factorise::factorise;
 use crate::shrink::vocabulary::{Characters, Pruned, keep_rows, prune};
+use crate::text::section::{self, Coverage, Sections};
 use crate::text::tokenizer;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,23 @@ pub struct Taken {
     pub model: FloatModel,
     /// Its pruned vocabulary, where that was asked for.
     pub pruned: Option<Pruned>,
+}
+
+impl Taken {
+    /// Returns the sections of the tokenizers of the directory, or of the pruned one.
+    pub fn sections(&self, dir: &Path, coverage: Coverage) -> Result<Sections, CommandError> {
+        let mut sections = Sections::of_model(dir, &self.model.config, coverage)?;
+        if let Some(pruned) = &self.pruned {
+            let tokenizer =
+                tokenizer::parse(&pruned.json).map_err(|e| format!("the pruned tokenizer: {e}"))?;
+            let options = section::Options {
+                coverage,
+                ..section::Options::default()
+            };
+            sections.tokenizer = section::section(&tokenizer, options)?.bytes;
+        }
+        Ok(sections)
+    }
 }
 
 impl ModelArgs {

@@ -12,6 +12,7 @@ use crate::board::{self, Board};
 use crate::float_model::FloatModel;
 use crate::image_writer::{image_len, provenance_line};
 use crate::int8::Int8Model;
+use crate::text::section::{Coverage, Sections};
 use clap::Args;
 use needs::{Needs, fits, verdict};
 use serde_json::json;
@@ -55,8 +56,10 @@ impl Plan {
             None => board::all()?,
         };
         let (config, image_bytes) = if self.model.is_dir() {
-            let model = self.take.read(&self.model)?.model;
-            (model.config, converted_bytes(&model, &boards)?)
+            let taken = self.take.read(&self.model)?;
+            let sections = taken.sections(&self.model, Coverage::default())?;
+            let bytes = converted_bytes(&taken.model, &sections, &boards)?;
+            (taken.model.config, bytes)
         } else {
             self.take.none()?;
             let image = Int8Model::read(&self.model)?;
@@ -156,7 +159,12 @@ impl Plan {
 
 /// Returns the bytes of the image that `convert` will write. It names its board: of several boards,
 /// the longest name counts.
-pub fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, CommandError> {
+pub fn converted_bytes(
+    model: &FloatModel,
+    sections: &Sections,
+    boards: &[Board],
+) -> Result<usize, CommandError> {
+    let tokenizers = [&sections.tokenizer, &sections.target].map(Vec::len);
     let front_end = model.front_end.as_ref().map(FrontEnd::new).transpose()?;
     let front_end = front_end.map_or(0, |f| f.section().len());
     let mut most = 0;
@@ -167,7 +175,7 @@ pub fn converted_bytes(model: &FloatModel, boards: &[Board]) -> Result<usize, Co
             &model.config,
             &model.labels,
             &text,
-            [front_end, 0, 0],
+            [front_end, tokenizers[0], tokenizers[1]],
         ));
     }
     Ok(most)

@@ -6,6 +6,7 @@ mod corpus;
 pub mod documents;
 mod pairs;
 mod parallel;
+pub mod section;
 pub mod snips;
 pub mod tokenizer;
 pub mod word_level;
@@ -35,6 +36,9 @@ pub enum TextError {
     /// The tokenizer cannot be trained, read or used.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// A part of the tokenizer that a device cannot do.
+    #[error("tokenizer.json: not supported: {0}")]
+    Unsupported(String),
     /// The tokenizer cannot be written.
     #[error(transparent)]
     Write(#[from] ExportError),

@@ -122,7 +122,7 @@ impl Context {
         };
         lint(&["--workspace", "--all-targets"])?;
         // The host has no logger to link against: only checked, never linked.
-        lint(&["-p", "tailtune", "--features", "defmt"])?;
+        lint(&["-p", "tailtune", "--features", "defmt,text"])?;
         Ok(String::new())
     }
 

@@ -8,6 +8,7 @@ use crate::float_model::FloatModel;
 use crate::import::read_model;
 use crate::int8::Int8Model;
 use crate::models;
+use crate::text::section::{Coverage, Sections};
 use std::path::Path;
 use tailtune::image::ModelConfig;
 
@@ -68,7 +69,8 @@ fn checked(board: &Board) -> &'static str {
 
 /// A model whose fit is looked at.
 enum Model {
-    Shipped(Box<FloatModel>),
+    /// With the sections of its tokenizers.
+    Shipped(Box<FloatModel>, Sections),
     /// An architecture, and the bytes of its image.
     Known(ModelConfig, usize),
 }
@@ -85,7 +87,9 @@ pub fn models(boards: &[Board], image: Option<&Path>) -> Result<Table, CommandEr
         // A command that was installed may have outlived its checkout.
         if path.is_dir() {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let model = Model::Shipped(Box::new(read_model(path)?));
+            let model = read_model(path)?;
+            let sections = Sections::of_model(path, &model.config, Coverage::default())?;
+            let model = Model::Shipped(Box::new(model), sections);
             columns.push((name.into_owned(), model));
         }
     }
@@ -103,7 +107,7 @@ pub fn models(boards: &[Board], image: Option<&Path>) -> Result<Table, CommandEr
         let mut row = vec![board.name.clone()];
         for (_, model) in &columns {
             row.push(match model {
-                Model::Shipped(model) => fitting::of_model(model, board)?,
+                Model::Shipped(model, sections) => fitting::of_model(model, sections, board)?,
                 Model::Known(config, bytes) => fitting::of_image(config, *bytes, board),
             });
         }

@@ -10,6 +10,7 @@ use crate::output::{Placement, write_image};
 use crate::quantize::{Quantized, calibrate::Calibration};
 use crate::reference::{ModelInput, decode};
 use crate::text::Parallel;
+use crate::text::section::Sections;
 use serde_json::json;
 use std::path::Path;
 use tailtune::image::{NO_LAYER, TensorKind};
@@ -28,9 +29,14 @@ struct Fed {
 
 impl Convert {
     /// Converts a model with a decoder.
-    pub(super) fn pairs(&self, model: &FloatModel, place: &Placement) -> Result<(), CommandError> {
+    pub(super) fn pairs(
+        &self,
+        model: &FloatModel,
+        sections: &Sections,
+        place: &Placement,
+    ) -> Result<(), CommandError> {
         let questions = read(&self.model, &self.calibrate, model)?;
-        let (int8, quantized) = quantized(model, &questions, &self.board.name)?;
+        let (int8, quantized) = quantized(model, &questions, &self.board.name, sections)?;
         let (agreement, sqnr_db) = compare(model, &int8, &fed(model, &questions, COMPARED))?;
         let arena = decoder_arena_bytes(&model.config, 1);
         write_image(&self.output, int8.bytes(), place)?;
@@ -62,6 +68,7 @@ pub fn quantized(
     model: &FloatModel,
     questions: &[Question],
     board: &str,
+    sections: &Sections,
 ) -> Result<(Int8Model, Quantized), CommandError> {
     let fed = fed(model, questions, CALIBRATION);
     let bar = progress("calibrating, pairs", fed.len());
@@ -76,7 +83,7 @@ pub fn quantized(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    image(model, &calibration, board)
+    image(model, &calibration, board, sections)
 }
 
 fn encoded<'i>(model: &FloatModel, input: &'i ModelInput) -> Option<&'i ModelInput> {

@@ -12,6 +12,7 @@ use crate::int8::{Int8Model, Search};
 use crate::metrics::sequence::SequenceErrors;
 use crate::reference::ModelInput;
 use crate::text::Parallel;
+use crate::text::section::Sections;
 use serde_json::json;
 use tailtune::image::ModelConfig;
 use tailtune::model::decoder_arena_bytes;
@@ -112,7 +113,7 @@ impl Eval {
             None => None,
             Some(data) => {
                 let questions = pairs::read(&self.subject, data, &model)?;
-                Some(pairs::quantized(&model, &questions, "none")?.0)
+                Some(pairs::quantized(&model, &questions, "none", &Sections::default())?.0)
             }
         };
         Ok((Some(model), int8))

@@ -7,12 +7,17 @@ use super::tuning::TuneArgs;
 use crate::board::Board;
 use crate::cmd::CommandError;
 use crate::float_model::FloatModel;
+use crate::text::section::Sections;
 use tailtune::image::ModelConfig;
 use tailtune::tune::MethodId;
 
 /// As [`of_image`], of a model that is still to be converted.
-pub fn of_model(model: &FloatModel, board: &Board) -> Result<String, CommandError> {
-    let bytes = converted_bytes(model, std::slice::from_ref(board))?;
+pub fn of_model(
+    model: &FloatModel,
+    sections: &Sections,
+    board: &Board,
+) -> Result<String, CommandError> {
+    let bytes = converted_bytes(model, sections, std::slice::from_ref(board))?;
     Ok(of_image(&model.config, bytes, board))
 }
 

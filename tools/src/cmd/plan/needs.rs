@@ -120,7 +120,7 @@ pub fn needs(
     flash.extend(groups.iter().map(|&(name, bytes)| Part { name, bytes }));
     let rest = image_bytes.saturating_sub(known);
     flash.push(Part {
-        name: "labels, provenance, front end, padding",
+        name: "labels, provenance, front end, tokenizers, padding",
         bytes: rest,
     });
 
