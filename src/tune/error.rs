@@ -248,7 +248,12 @@ impl fmt::Display for TuneError {
                     Cut::Pooled => "an encoder's pooled feature",
                     Cut::Output => "what a decoder's output projection reads",
                 };
-                write!(f, "the head reads {}, wanted is one of {}", of(found), of(expected))
+                write!(
+                    f,
+                    "the head reads {}, wanted is one of {}",
+                    of(found),
+                    of(expected)
+                )
             }
             Self::Vocabulary { found, vocab_size } => write!(
                 f,

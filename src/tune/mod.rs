@@ -84,7 +84,8 @@ pub use plan::{ReplayPlace, TunePlan, TuneSetup};
 pub use recipe::{BlockWeights, Recipe};
 pub use reject::Rejection;
 pub use replay::{
-    FlashBuffers, FlashOffer, FlashReplay, Offer, Place, Positions, Replay, ReplayError, ReplayMemory, Samples,
+    FlashBuffers, FlashOffer, FlashReplay, Offer, Place, Positions, Replay, ReplayError,
+    ReplayMemory, Samples,
 };
 pub use ridge::{Ridge, RidgeBuffers, RidgeOptions};
 pub use schedule::{Decay, Optimizer, Schedule};

@@ -225,9 +225,7 @@ impl Decoder<'_> {
         let (kept, rest) = rest.split_at_mut_checked(2 * t).ok_or(wrong)?;
         let (residual, rest) = rest.split_at_mut_checked(2 * t * d).ok_or(wrong)?;
         let (rows, memory) = rest.split_at_mut_checked(t * d).ok_or(wrong)?;
-        let (keys, values) = memory
-            .split_at_mut_checked(shape.memory * d)
-            .ok_or(wrong)?;
+        let (keys, values) = memory.split_at_mut_checked(shape.memory * d).ok_or(wrong)?;
         let mut latent = LatentRows { residual, rows, d };
         self.feed(tokens, Some(&mut latent), |_, _, _| ())?;
         self.keep_memory(keys, values).ok_or(wrong)?;
@@ -255,10 +253,7 @@ impl Decoder<'_> {
         let last = usize::from(self.config.n_layers).saturating_sub(1);
         let r = Regions::split(&self.plan, self.arena).ok()?;
         let place = last * size..(last + 1) * size;
-        let from = (
-            r.cross_keys.get(place.clone())?,
-            r.cross_values.get(place)?,
-        );
+        let from = (r.cross_keys.get(place.clone())?, r.cross_values.get(place)?);
         let rows = rows_mut(keys, d).zip(rows_mut(values, d));
         for (token, (keys, values)) in rows.enumerate().take(self.state.memory_len) {
             for (column, (key, value)) in keys.iter_mut().zip(values).enumerate() {

@@ -12,9 +12,7 @@ use super::Decoder;
 use super::latent::LatentRows;
 use super::plan::{DecoderPlan, Regions};
 use crate::image::TensorKind;
-use crate::kernels::{
-    Context, HeadLayout, Panel, ROWS, layer_norm_i16, linear_panel,
-};
+use crate::kernels::{Context, HeadLayout, Panel, ROWS, layer_norm_i16, linear_panel};
 use crate::rows::rows_mut;
 
 /// Which token of which sequence a step's rows are.
