@@ -22,6 +22,13 @@ pub enum EncoderError {
     NoEncoder,
     /// The model has no decoder.
     NoDecoder,
+    /// A head that is to stand in for the output projection does not fit the decoder.
+    OutputHead {
+        /// Its width and its outputs.
+        found: (usize, usize),
+        /// The decoder's width, and its vocabulary: the fewest outputs.
+        expected: (usize, usize),
+    },
 }
 
 /// Why an input was refused. The encoder is as it was before.
@@ -94,6 +101,14 @@ impl fmt::Display for EncoderError {
             Self::MissingTensor => write!(f, "the image lacks a tensor of its configuration"),
             Self::NoEncoder => write!(f, "the model is a decoder only"),
             Self::NoDecoder => write!(f, "the model is an encoder only"),
+            Self::OutputHead {
+                found: (width, outputs),
+                expected: (d_model, vocab),
+            } => write!(
+                f,
+                "a head of width {width} with {outputs} outputs cannot stand in for an output projection of \
+                 width {d_model} with {vocab}"
+            ),
         }
     }
 }

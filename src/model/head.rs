@@ -1,9 +1,21 @@
-//! The classification head that an image ships: pooled feature → int16 logits.
+//! The linear head that an image ships: pooled feature → int16 logits, or a decoder's row → logits of the
+//! next token.
 
 use super::view::linear;
 use super::{EncoderError, Features};
-use crate::image::{Image, NO_LAYER, TensorKind};
+use crate::image::{DecoderConfig, Image, NO_LAYER, Tensor, TensorKind};
 use crate::kernels::{Linear, linear_row_i16};
+
+/// What a linear head reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Cut {
+    /// An encoder's pooled feature.
+    #[default]
+    Pooled,
+    /// The row that a decoder's output projection reads, after every token.
+    Output,
+}
 
 /// A linear head, int8, with int16 logits of one scale.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +24,7 @@ pub struct Head<'a> {
     logit_scale: f32,
     feature_scale: f32,
     feature_zero_point: i32,
+    cut: Cut,
 }
 
 impl<'a> Head<'a> {
@@ -21,14 +34,43 @@ impl<'a> Head<'a> {
     /// [`EncoderError::MissingTensor`] if the image has none (`n_classes` is 0).
     pub fn new(image: &Image<'a>) -> Result<Self, EncoderError> {
         use TensorKind::{Head, HeadEpilogue};
-        let missing = EncoderError::MissingTensor;
-        let feature = image.feature().ok_or(missing)?;
-        Ok(Self {
-            linear: linear(image, Head, HeadEpilogue, NO_LAYER).ok_or(missing)?,
-            logit_scale: image.tensor(HeadEpilogue, NO_LAYER).ok_or(missing)?.scale(),
-            feature_scale: feature.scale(),
-            feature_zero_point: feature.zero_point(),
+        Self::of(image, image.feature(), Head, HeadEpilogue, Cut::Pooled)
+            .ok_or(EncoderError::MissingTensor)
+    }
+
+    /// Returns the output projection of the image's decoder: its classes are the output's vocabulary.
+    ///
+    /// # Errors
+    /// [`EncoderError::NoDecoder`].
+    pub fn output(image: &Image<'a>) -> Result<Self, EncoderError> {
+        use TensorKind::{OutputEpilogue, OutputInput};
+        let config = image.config().decoder.ok_or(EncoderError::NoDecoder)?;
+        let weight = output_weight(&config);
+        let input = image.tensor(OutputInput, NO_LAYER);
+        Self::of(image, input, weight, OutputEpilogue, Cut::Output)
+            .ok_or(EncoderError::MissingTensor)
+    }
+
+    fn of(
+        image: &Image<'a>,
+        input: Option<Tensor<'a>>,
+        weight: TensorKind,
+        epilogue: TensorKind,
+        cut: Cut,
+    ) -> Option<Self> {
+        let input = input?;
+        Some(Self {
+            linear: linear(image, weight, epilogue, NO_LAYER)?,
+            logit_scale: image.tensor(epilogue, NO_LAYER)?.scale(),
+            feature_scale: input.scale(),
+            feature_zero_point: input.zero_point(),
+            cut,
         })
+    }
+
+    /// Returns what it reads.
+    pub const fn cut(&self) -> Cut {
+        self.cut
     }
 
     /// Returns the number of classes.
@@ -76,5 +118,13 @@ impl<'a> Head<'a> {
         let exponent =
             i32::from(self.linear.scaling.pre_shift) - i32::from(self.linear.scaling.shift);
         libm::ldexpf(mantissa as f32, exponent) * self.logit_scale / self.feature_scale
+    }
+}
+
+/// Returns the tensor that holds the output projection's weights.
+pub(super) const fn output_weight(config: &DecoderConfig) -> TensorKind {
+    match config.tied {
+        true => TensorKind::TargetTable,
+        false => TensorKind::OutputProjection,
     }
 }

@@ -34,26 +34,50 @@ pub const fn latent_bytes(config: &ModelConfig) -> usize {
     (tokens + 2) * d + LEN_BYTES
 }
 
-/// A latent, taken apart.
+/// Keys and values of an encoder's rows, as the last block of a decoder reads them, int8 `[len, d_model]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory<'l> {
+    /// Keys.
+    pub keys: &'l [i8],
+    /// Values, as many.
+    pub values: &'l [i8],
+}
+
+/// What the last block reads for one row.
 #[derive(Debug, Clone, Copy)]
 pub struct Latent<'l> {
     residual: &'l [[i8; 2]],
     rows: &'l [i8],
+    /// Which of `rows` is the row's own.
+    own: usize,
+    memory: Option<Memory<'l>>,
     d_model: usize,
 }
 
 impl<'l> Latent<'l> {
-    /// Takes a latent apart; none if it is none of a model of this width.
+    pub(super) fn new(
+        residual: &'l [i8],
+        rows: &'l [i8],
+        own: usize,
+        memory: Option<Memory<'l>>,
+        d_model: usize,
+    ) -> Self {
+        Self {
+            residual: residual.as_chunks().0,
+            rows,
+            own,
+            memory,
+            d_model,
+        }
+    }
+
+    /// Takes an encoder's latent apart; none if it is none of a model of this width.
     pub fn parse(values: &'l [i8], d_model: usize) -> Option<Self> {
         let (residual, rest) = values.split_at_checked(2 * d_model)?;
         let (&[low, high], rows) = rest.split_first_chunk::<LEN_BYTES>()?;
         let len = usize::from(u16::from_le_bytes([low as u8, high as u8]));
         let rows = rows.get(..len.checked_mul(d_model)?)?;
-        (len > 0).then_some(Self {
-            residual: residual.as_chunks().0,
-            rows,
-            d_model,
-        })
+        (len > 0).then(|| Self::new(residual, rows, 0, None, d_model))
     }
 
     /// Returns the number of tokens.
@@ -69,7 +93,7 @@ impl<'l> Latent<'l> {
         self.rows.is_empty()
     }
 
-    /// Returns the residual row that is pooled, int16 `[d_model]`.
+    /// Returns the residual row whose output counts, int16 `[d_model]`.
     pub fn residual(&self) -> impl Iterator<Item = i16> + use<'l> {
         let pairs = self.residual.iter();
         pairs.map(|&[low, high]| i16::from_le_bytes([low as u8, high as u8]))
@@ -79,11 +103,22 @@ impl<'l> Latent<'l> {
     pub const fn rows(&self) -> &'l [i8] {
         self.rows
     }
+
+    /// Returns that of the row whose output counts, int8 `[d_model]`.
+    pub fn row(&self) -> &'l [i8] {
+        let start = self.own * self.d_model;
+        self.rows.get(start..start + self.d_model).unwrap_or(&[])
+    }
+
+    /// Returns what cross-attention reads; none of an encoder, or of a decoder without one.
+    pub const fn memory(&self) -> Option<Memory<'l>> {
+        self.memory
+    }
 }
 
-/// Returns scale and zero point of attention's input in the last block.
+/// Returns scale and zero point of self-attention's input in the last block, a decoder's where there is one.
 pub fn input_grid(image: &Image<'_>) -> Option<(f32, i8)> {
-    let last = image.config().n_layers.checked_sub(1)?;
+    let last = image.config().total_layers().checked_sub(1)?;
     let tensor = match image.config().norm {
         NormOrder::Post => image.tensor(TensorKind::AttnInput, last)?,
         NormOrder::Pre => image.tensor(TensorKind::Norm1, last)?,

@@ -9,7 +9,7 @@
 //! encoder         the order of the steps: `forward` runs them all, `begin` one at a time
 //! latent          the last block's input, kept; and the block over it
 //! decoder         masked and cross-attention, one token at a time; greedy and beam search
-//! head            pooled feature → int16 logits, as the image ships it
+//! head            pooled feature (or a decoder's row) → int16 logits, as the image ships it
 //! ```
 //!
 //! Nothing allocates. After [`Encoder::new`] has succeeded, a forward can only fail for its input
@@ -28,11 +28,12 @@ mod plan;
 pub(crate) mod view;
 
 pub use decoder::{
-    Beam, BeamOptions, Decoded, Decoder, DecoderPlan, Encoding, decoder_arena_bytes,
+    Beam, BeamOptions, Decoded, Decoder, DecoderPlan, Encoding, OutputHead, decoder_arena_bytes,
+    tuned_decoder_arena_bytes,
 };
 pub use embedding::{Input, quantize_frames};
 pub use encoder::{Encoder, Forward};
 pub use error::{EncoderError, InputError};
 pub use features::Features;
-pub use head::Head;
+pub use head::{Cut, Head};
 pub use plan::{Arena, ArenaPlan, TOKEN_BLOCK, arena_bytes, weight_bytes_read};

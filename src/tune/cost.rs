@@ -16,6 +16,8 @@ pub struct Shape {
     d: u64,
     ff: u64,
     tokens: u64,
+    /// Rows that cross-attention reads; 0 without it.
+    memory: u64,
     heads: u64,
     classes: u64,
     gelu: bool,
@@ -35,7 +37,15 @@ impl Shape {
         Self {
             d: d as u64,
             ff: config.d_ff as u64,
-            tokens: config.seq_len as u64,
+            tokens: match config.decoder {
+                Some(decoder) => decoder.seq_len as u64,
+                None => config.seq_len as u64,
+            },
+            memory: if config.decoder.is_some() && config.has_encoder() {
+                config.seq_len as u64
+            } else {
+                0
+            },
             heads: config.n_heads as u64,
             classes: classes as u64,
             gelu: matches!(config.activation, Activation::Gelu),
@@ -104,9 +114,19 @@ const fn block(s: &Shape) -> Centi {
         + INPUT * s.heads * s.tokens * s.d
         + hidden * s.ff
         + COLUMN * s.d
+        + cross(s)
         + COLUMN_OF_HEAD * s.heads * s.d
         // The gradient of the loss by the feature.
         + 500 * s.classes * s.d
+}
+
+/// Returns what cross-attention takes, frozen: its queries' and its output's weights, and for every row what an
+/// input of one head of self-attention takes.
+const fn cross(s: &Shape) -> Centi {
+    if s.memory == 0 {
+        return 0;
+    }
+    WEIGHT * 2 * s.d * s.d + INPUT * s.memory * s.d
 }
 
 /// Returns the block's weights.

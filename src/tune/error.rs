@@ -1,5 +1,6 @@
 //! Why tuning was refused or given up.
 
+use crate::model::Cut;
 use core::fmt;
 
 /// A buffer that the caller lends.
@@ -98,6 +99,26 @@ pub enum TuneError {
         found: (f32, i8),
         /// Scale and zero point of the samples before.
         expected: (f32, i8),
+    },
+    /// A head reads something else than what is wanted: an encoder's tail is none of a decoder.
+    Cut {
+        /// What it reads.
+        found: Cut,
+        /// What it should read.
+        expected: Cut,
+    },
+    /// A tail is of another vocabulary than the decoder.
+    Vocabulary {
+        /// Tokens of the tail, without added ones.
+        found: usize,
+        /// The decoder's.
+        vocab_size: u32,
+    },
+    /// The name of an added token does not give the token that is fed in its place: see
+    /// [`output`](super::output).
+    FedAs {
+        /// Which added token.
+        index: usize,
     },
     /// A label names no class.
     LabelOutOfRange {
@@ -221,6 +242,26 @@ impl fmt::Display for TuneError {
                 f,
                 "the sample has scale {} and zero point {}, those before it {} and {}",
                 found.0, found.1, expected.0, expected.1
+            ),
+            Self::Cut { found, expected } => {
+                let of = |cut: &Cut| match cut {
+                    Cut::Pooled => "an encoder's pooled feature",
+                    Cut::Output => "what a decoder's output projection reads",
+                };
+                write!(
+                    f,
+                    "the head reads {}, wanted is one of {}",
+                    of(found),
+                    of(expected)
+                )
+            }
+            Self::Vocabulary { found, vocab_size } => write!(
+                f,
+                "the tail is of a vocabulary of {found} tokens, the decoder's has {vocab_size}"
+            ),
+            Self::FedAs { index } => write!(
+                f,
+                "the name of added token {index} does not end in =ID, a token of the vocabulary"
             ),
             Self::LabelOutOfRange { found, classes } => {
                 write!(f, "label {found} was given, the head has {classes} classes")

@@ -15,7 +15,7 @@
 //! or panics.
 
 use super::{Buffer, HeadOrigin, TuneError};
-use crate::model::Features;
+use crate::model::{Cut, Features};
 use crate::rows::{rows, rows_mut};
 
 /// Bytes of UTF-8 that the name of an added class may have.
@@ -69,6 +69,7 @@ pub struct LinearHead<'m> {
     capacity: usize,
     classes: usize,
     model_classes: usize,
+    cut: Cut,
     origin: &'m dyn HeadOrigin,
 }
 
@@ -118,6 +119,7 @@ impl<'m> LinearHead<'m> {
             capacity,
             classes,
             model_classes,
+            cut: origin.cut(),
             origin,
         };
         head.restore();
@@ -127,6 +129,11 @@ impl<'m> LinearHead<'m> {
     /// Returns the width of a feature.
     pub const fn d_model(&self) -> usize {
         self.d_model
+    }
+
+    /// Returns what the head reads.
+    pub const fn cut(&self) -> Cut {
+        self.cut
     }
 
     /// Returns the number of classes, added ones included.
@@ -217,14 +224,18 @@ impl<'m> LinearHead<'m> {
     /// Call it after a tail was saved: what was saved is the old tail from then on.
     ///
     /// # Errors
-    /// [`TuneError::FeatureLength`] or [`TuneError::ClassesFull`] if it is not a head of this shape
-    /// with at most as many classes.
+    /// [`TuneError::Cut`], [`TuneError::FeatureLength`] or [`TuneError::ClassesFull`] if it is not a head of
+    /// this shape with at most as many classes.
     pub fn set_origin(&mut self, origin: &'m dyn HeadOrigin) -> Result<(), TuneError> {
         if origin.d_model() != self.d_model {
             return Err(TuneError::FeatureLength {
                 found: origin.d_model(),
                 expected: self.d_model,
             });
+        }
+        let (found, expected) = (origin.cut(), self.cut);
+        if found != expected {
+            return Err(TuneError::Cut { found, expected });
         }
         if origin.classes() > self.classes {
             return Err(TuneError::ClassesFull {

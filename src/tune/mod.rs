@@ -22,6 +22,7 @@
 //! self_label  labels for unlabelled samples, by their distance to labelled ones
 //! tuner       a method and its samples in one
 //! tail        the result as bytes, and back
+//! output      a tail as a decoder's output projection
 //! ```
 //!
 //! A [`Method`] is one way of tuning. It owns its parameters in memory that the caller lends, starts
@@ -47,6 +48,7 @@ mod method;
 pub mod ncm;
 mod optimizer;
 mod origin;
+pub mod output;
 mod plan;
 mod recipe;
 pub mod reject;
@@ -77,11 +79,13 @@ pub use memory::{
 pub use method::{Method, MethodId};
 pub use ncm::{Ncm, NcmBuffers, Nearest};
 pub use origin::{FromScratch, HeadOrigin, OriginFn};
+pub use output::TailOutput;
 pub use plan::{ReplayPlace, TunePlan, TuneSetup};
 pub use recipe::{BlockWeights, Recipe};
 pub use reject::Rejection;
 pub use replay::{
-    FlashBuffers, FlashOffer, FlashReplay, Offer, Replay, ReplayError, ReplayMemory, Samples,
+    FlashBuffers, FlashOffer, FlashReplay, Offer, Place, Positions, Replay, ReplayError,
+    ReplayMemory, Samples,
 };
 pub use ridge::{Ridge, RidgeBuffers, RidgeOptions};
 pub use schedule::{Decay, Optimizer, Schedule};

@@ -1,5 +1,7 @@
 //! Where a head starts from and goes back to: the image, or a stored tail, where it lies.
 
+use crate::model::Cut;
+
 /// Where a head's numbers come from, and where they go back to when a tune is given up.
 ///
 /// Read rarely: speed does not matter, but every call must give the same numbers.
@@ -8,6 +10,10 @@ pub trait HeadOrigin {
     fn d_model(&self) -> usize;
     /// Returns the number of classes.
     fn classes(&self) -> usize;
+    /// Returns what the head reads.
+    fn cut(&self) -> Cut {
+        Cut::Pooled
+    }
     /// Returns how many of the classes are the image's own; those after them were added.
     fn model_classes(&self) -> usize {
         self.classes()
@@ -29,6 +35,9 @@ impl HeadOrigin for crate::model::Head<'_> {
     }
     fn classes(&self) -> usize {
         self.n_classes()
+    }
+    fn cut(&self) -> Cut {
+        crate::model::Head::cut(self)
     }
     fn weight(&self, class: usize, k: usize) -> f32 {
         crate::model::Head::weight(self, class, k)

@@ -20,12 +20,13 @@ use super::replay::{RegionPlan, flash_region};
 use super::ridge::{factor_len, feature_len};
 use super::tail::{MAX_NAME_BYTES, tail_len};
 use super::{
-    Buffer, ClassName, LastBlock, Lora, MethodId, Ncm, NormBias, Ridge, Schedule, ScheduleField,
-    Softmax, TuneError,
+    Buffer, ClassName, LastBlock, Lora, MethodId, Ncm, NormBias, Place, Ridge, Schedule,
+    ScheduleField, Softmax, TuneError,
 };
 use crate::image::{ModelConfig, Pooling};
-use crate::model::arena_bytes;
+use crate::model::decoder::decoder_latent_bytes;
 use crate::model::latent::latent_bytes;
+use crate::model::{arena_bytes, tuned_decoder_arena_bytes};
 
 /// Where samples are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +47,14 @@ pub enum ReplayPlace {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TuneSetup {
-    /// Classes that may be added to the image's own.
+    /// Classes that may be added to the image's own; of a decoder tokens, to the vocabulary's.
     pub added: u16,
     /// The schedule: its optimizer, momentum and batch decide what stands beside every parameter.
     pub schedule: Schedule,
     /// Projections and rank, of `lora`.
     pub lora: LoraOptions,
-    /// Samples that are kept.
+    /// Samples that are kept; of a decoder positions, and for a method of a block sequences, each with all its
+    /// positions.
     pub samples: u32,
     /// Where.
     pub replay: ReplayPlace,
@@ -77,7 +79,8 @@ impl TuneSetup {
 pub struct TunePlan {
     /// The method.
     pub method: MethodId,
-    /// The encoder's arena, which gives the features or latents.
+    /// The arena of the encoder, which gives the features or latents, or of the decoder with as many outputs as
+    /// classes.
     pub arena: usize,
     /// The head: weights and biases of every class.
     pub head: usize,
@@ -132,20 +135,27 @@ impl TunePlan {
         method: MethodId,
         setup: &TuneSetup,
     ) -> Result<Self, TuneError> {
-        let (d, classes) = (config.d_model as usize, config.n_classes as usize);
+        let d = config.d_model as usize;
+        let classes = match config.decoder {
+            Some(decoder) => decoder.vocab_size as usize,
+            None => config.n_classes as usize,
+        };
         let capacity = classes + setup.added as usize;
         let below = method.below_the_block();
         let rank = setup.lora.rank;
         let lora = matches!(method, MethodId::Lora);
-        if below && (matches!(config.pooling, Pooling::Mean) || config.pooler)
-            || lora && (rank == 0 || rank > MAX_RANK)
-        {
+        let cut_off = matches!(config.pooling, Pooling::Mean) || config.pooler;
+        if below && cut_off && config.decoder.is_none() || lora && (rank == 0 || rank > MAX_RANK) {
             return Err(TuneError::NoBlock);
         }
         if matches!(method, MethodId::LastBlock) && setup.schedule.batch != 1 {
             return Err(TuneError::Schedule(ScheduleField::Batch));
         }
-        let width = if below { latent_bytes(config) } else { d };
+        let width = match config.decoder {
+            _ if !below => d,
+            Some(_) => decoder_latent_bytes(config),
+            None => latent_bytes(config),
+        };
         let region = match replay(setup, width, capacity) {
             Ok(region) => region,
             Err(e) => return Err(e),
@@ -187,7 +197,10 @@ impl TunePlan {
         let tail = tail_len(d, capacity, names, patch, state);
         Ok(Self {
             method,
-            arena: arena_bytes(config),
+            arena: match config.decoder {
+                Some(_) => tuned_decoder_arena_bytes(config, 1, capacity),
+                None => arena_bytes(config),
+            },
             head: 4 * head_len,
             names: setup.added as usize * size_of::<ClassName>(),
             features: 4 * features,
@@ -211,7 +224,16 @@ impl TunePlan {
                 MethodId::LastBlock => size_of::<LastBlock<'_>>(),
             },
             latent: if below { width } else { 0 },
-            replay: region.ram,
+            replay: match config.decoder {
+                Some(decoder) if below => {
+                    let positions =
+                        (setup.samples as usize).saturating_mul(decoder.seq_len as usize);
+                    region
+                        .ram
+                        .saturating_add(positions.saturating_mul(size_of::<Place>()))
+                }
+                _ => region.ram,
+            },
             replay_flash: region.flash,
             tail,
             tail_buffer: tail - block,
@@ -265,7 +287,8 @@ impl TunePlan {
 
     /// Returns about how many instructions one step takes on a Cortex-M4 with FPU, with the firmware's
     /// usual size optimization: counted multiply-accumulates, elementwise operations and exponentials times
-    /// what each was measured to take (see `cost`). Within 15 % of what `tailtune bench` counts.
+    /// what each was measured to take (see `cost`). Within 15 % of what `tailtune bench` counts. Of a decoder, one
+    /// position's at most, where cross-attention is counted and was not measured.
     pub const fn instructions(&self) -> u32 {
         self.instructions
     }

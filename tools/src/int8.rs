@@ -2,7 +2,7 @@
 
 mod decoder;
 
-pub use decoder::{BEAM_WIDTHS, Search};
+pub use decoder::{BEAM_WIDTHS, Search, SequenceRows};
 
 use crate::image_file::{self, ImageFileError};
 use crate::image_writer::AlignedBytes;
@@ -39,6 +39,9 @@ pub enum Int8Error {
     /// The encoder cannot be made.
     #[error("the encoder cannot be made: {0}")]
     Encoder(EncoderError),
+    /// A tail is none of this model.
+    #[error("the tail: {0}")]
+    Tail(String),
     /// An input does not fit the model.
     #[error("input {index}: {source}")]
     Input {

@@ -7,11 +7,15 @@ mod mock_flash;
 
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use mock_flash::{Cut, MockError, MockFlash, Torn};
-use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
+use tailtune::image::{Activation, DecoderConfig, InputKind, ModelConfig, NormOrder, Pooling};
 use tailtune::model::Head;
 use tailtune::store::{Recovery, Store};
-use tailtune::tune::{AnyMethod, ClassName, Fit, MethodId, Recipe, Replay, Start, Tail, Workspace};
+use tailtune::tune::{
+    AnyMethod, ClassName, Fit, MethodId, Recipe, Replay, Start, Tail, TailOutput, Workspace,
+};
 use tailtune_tools::adapt::latent_scale;
+use tailtune_tools::adapt::sequences::{SequencePair, learn};
+use tailtune_tools::adapt::tuning::Plan;
 use tailtune_tools::image_writer::AlignedBytes;
 use tailtune_tools::int8::Int8Model;
 use tailtune_tools::reference::ModelInput;
@@ -106,6 +110,9 @@ fn model(d_model: u16, d_ff: u16, seq_len: u16) -> Int8Model {
 
 /// Tunes the last block on three samples and saves it by its parts; returns the tail.
 fn tune_and_save(int8: &Int8Model, seed: u32, flash: &mut impl NorFlash) -> Vec<u8> {
+    if int8.config().decoder.is_some() {
+        return tune_and_save_decoder(int8, seed, flash);
+    }
     let image = int8.image();
     let (head, config) = (Head::new(&image).unwrap(), int8.config());
     let r = &mut Random::new(seed.into());
@@ -153,6 +160,73 @@ fn tune_and_save(int8: &Int8Model, seed: u32, flash: &mut impl NorFlash) -> Vec<
     parts.concat()
 }
 
+/// Tunes the last block of a decoder by adapters, on three pairs; returns the tail.
+fn tune_and_save_decoder(int8: &Int8Model, seed: u32, flash: &mut impl NorFlash) -> Vec<u8> {
+    let r = &mut Random::new(seed.into());
+    let pairs: Vec<SequencePair> = (0..3)
+        .map(|_| SequencePair {
+            input: synthetic::input(&int8.config(), 4, r),
+            right: vec![(0..3).map(|_| 1 + r.below(7)).collect()],
+        })
+        .collect();
+    let mut plan = Plan::new(MethodId::Lora);
+    plan.schedule.epochs = 1;
+    plan.lora.seed = seed;
+    let tuned = learn(int8, &pairs, &[], &plan, &|| ()).unwrap();
+    let end = flash.capacity() as u32;
+    let mut store = Store::new(flash, 0..end).unwrap();
+    let id = int8.image().model_id().0;
+    store.save(&id, &tuned.tail).unwrap();
+    tuned.tail.to_vec()
+}
+
+fn decoder() -> Int8Model {
+    let decoder = DecoderConfig {
+        n_layers: 1,
+        seq_len: 6,
+        vocab_size: 9,
+        start: 0,
+        end: 8,
+        tied: true,
+        embed_norm: false,
+        final_norm: true,
+    };
+    let config = ModelConfig {
+        n_layers: 1,
+        d_model: 16,
+        n_heads: 2,
+        d_ff: 24,
+        seq_len: 6,
+        n_classes: 0,
+        input: InputKind::Tokens {
+            vocab_size: 12,
+            n_segments: 0,
+        },
+        class_token: false,
+        norm: NormOrder::Pre,
+        activation: Activation::Relu,
+        pooling: Pooling::First,
+        embed_norm: false,
+        final_norm: true,
+        embedding_rank: 0,
+        pooler: false,
+        decoder: Some(decoder),
+    };
+    let float = synthetic::model(&config, 4);
+    let quantized = synthetic::quantized(&float, 20, 4).unwrap();
+    Int8Model::new(quantized.writer.finish().unwrap()).unwrap()
+}
+
+/// A decoder's tail that lies in a store: what it writes before a cut and after is the old or the new.
+#[test]
+fn cuts_of_a_decoders_tail_leave_the_old_or_the_new() {
+    const TORN: [Torn; 4] = [Torn::Untouched, Torn::Half, Torn::Noise(7), Torn::Done];
+    let int8 = decoder();
+    let tried = [false, true].map(|ecc| cuts(&int8, ecc, &TORN));
+    println!("{tried:?} cut points tried, 0 lost");
+    assert!(tried.iter().sum::<usize>() > 3_000, "{tried:?}");
+}
+
 fn cuts(int8: &Int8Model, ecc: bool, torn: &[Torn]) -> usize {
     let id = int8.image().model_id().0;
     let slot_blocks = (tail_len(int8) + 256).div_ceil(BLOCK);
@@ -197,7 +271,14 @@ fn cuts(int8: &Int8Model, ecc: bool, torn: &[Torn]) -> usize {
     for tail in [&old, &new] {
         let tail = AlignedBytes::new(tail);
         let tail = Tail::parse(&tail).unwrap();
-        assert_eq!(tail.method(), MethodId::LastBlock);
+        let decodes = int8.config().decoder.is_some();
+        let method = if decodes {
+            MethodId::Lora
+        } else {
+            MethodId::LastBlock
+        };
+        assert_eq!(tail.method(), method);
+        assert!(!decodes || TailOutput::new(tail, &int8.config()).is_ok());
         int8.image().patched(tail.block()).unwrap();
     }
     tried

@@ -43,6 +43,8 @@ fn model(dir: &Path) {
         pooling: Pooling::First,
         embed_norm: false,
         final_norm: true,
+        embedding_rank: 0,
+        pooler: false,
         decoder: Some(DecoderConfig {
             n_layers: 1,
             seq_len: 6,

@@ -1,7 +1,8 @@
 //! A decoder's arena: how many bytes it works in, and where what lies.
 //!
 //! With width `d`, `S` input tokens, outputs of `T` tokens, `L` decoder blocks, `W` sequences (lanes), hidden
-//! width `f`, a vocabulary of `V`:
+//! width `f`, `V` outputs (the vocabulary, or those of a
+//! head in the output projection's place):
 //!
 //! ```text
 //! cross keys     int8 [L, S, d]      made once an input from the encoder's rows
@@ -52,6 +53,14 @@ impl DecoderPlan {
     /// Returns the plan of a model with `lanes` sequences at once (1 for greedy search, the width of the
     /// beam for beam search); none of a model without a decoder.
     pub const fn new(config: &ModelConfig, lanes: usize) -> Option<Self> {
+        match config.decoder {
+            Some(decoder) => Self::with_outputs(config, lanes, decoder.vocab_size as usize),
+            None => None,
+        }
+    }
+
+    /// As [`new`](Self::new), with so many outputs: of a head that stands in for the output projection.
+    pub const fn with_outputs(config: &ModelConfig, lanes: usize, outputs: usize) -> Option<Self> {
         let Some(decoder) = config.decoder else {
             return None;
         };
@@ -74,7 +83,7 @@ impl DecoderPlan {
             rows: panel(d),
             scratch: max(weights + 2 * panel(d), panel(config.d_ff as usize)),
             weights,
-            logits: round_up_4(lanes.saturating_mul(2 * decoder.vocab_size as usize)),
+            logits: round_up_4(lanes.saturating_mul(outputs.saturating_mul(2))),
         })
     }
 
@@ -105,6 +114,18 @@ const fn lane_bytes(decoder: &DecoderConfig, d: usize) -> usize {
 /// included: exactly, so that one less is refused. 0 of a model without a decoder.
 pub const fn decoder_arena_bytes(config: &ModelConfig, lanes: usize) -> usize {
     match DecoderPlan::new(config, lanes) {
+        Some(plan) => plan.total(),
+        None => 0,
+    }
+}
+
+/// As [`decoder_arena_bytes`], with a head of so many outputs in the place of the output projection.
+pub const fn tuned_decoder_arena_bytes(
+    config: &ModelConfig,
+    lanes: usize,
+    outputs: usize,
+) -> usize {
+    match DecoderPlan::with_outputs(config, lanes, outputs) {
         Some(plan) => plan.total(),
         None => 0,
     }

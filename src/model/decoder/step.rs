@@ -9,11 +9,10 @@ use super::super::embedding::add;
 use super::super::feed_forward::feed_forward;
 use super::super::view::{Attention, Block, global_norm};
 use super::Decoder;
+use super::latent::LatentRows;
 use super::plan::{DecoderPlan, Regions};
 use crate::image::TensorKind;
-use crate::kernels::{
-    Context, HeadLayout, Panel, ROWS, layer_norm_i16, linear_i16, linear_panel, requantize_panel,
-};
+use crate::kernels::{Context, HeadLayout, Panel, ROWS, layer_norm_i16, linear_panel};
 use crate::rows::rows_mut;
 
 /// Which token of which sequence a step's rows are.
@@ -52,7 +51,7 @@ struct Step<'s> {
 
 impl Decoder<'_> {
     /// Feeds the next token of the first sequence; returns the logits of the one after it, int16
-    /// `[vocab_size]`. Real value = logit · [`logit_scale`](Self::logit_scale).
+    /// `[outputs]`. Real value = logit · [`logit_scale`](Self::logit_scale).
     ///
     /// # Errors
     /// [`InputError`]: a token outside the vocabulary, a sequence that is full, nothing encoded. The
@@ -79,17 +78,31 @@ impl Decoder<'_> {
         tokens: &[u32],
         mut each: impl FnMut(usize, &[i16]),
     ) -> Result<&[i16], InputError> {
+        self.feed(tokens, None, |decoder, index, row| {
+            let _ = decoder.project(row, 0);
+            each(index, decoder.logits(0));
+        })?;
+        Ok(self.logits(0))
+    }
+
+    /// Feeds the next tokens of the first sequence; `each(self, i, row)` says in which row of the residual
+    /// a token's last block lies. `latent` keeps what the last block reads.
+    pub(super) fn feed(
+        &mut self,
+        tokens: &[u32],
+        mut latent: Option<&mut LatentRows<'_>>,
+        mut each: impl FnMut(&mut Self, usize, usize),
+    ) -> Result<(), InputError> {
         self.check(tokens, tokens.len())?;
         for (block, tokens) in tokens.chunks(ROWS).enumerate() {
             // `new` has proved that every tensor is there and every region is long enough.
-            let _ = self.run(tokens, Rows::Sequence { lane: 0 });
+            let _ = self.run(tokens, Rows::Sequence { lane: 0 }, latent.as_deref_mut());
             for row in 0..tokens.len() {
-                self.project(row, 0);
-                each(block * ROWS + row, self.logits(0));
+                each(self, block * ROWS + row, row);
             }
             self.state.len += tokens.len();
         }
-        Ok(self.logits(0))
+        Ok(())
     }
 
     /// Feeds the next token of every sequence; their logits are [`logits`](Self::logits).
@@ -104,22 +117,22 @@ impl Decoder<'_> {
         self.check(tokens, 1)?;
         for (block, tokens) in tokens.chunks(ROWS).enumerate() {
             let first = block * ROWS;
-            let _ = self.run(tokens, Rows::Lanes { first });
+            let _ = self.run(tokens, Rows::Lanes { first }, None);
             for row in 0..tokens.len() {
-                self.project(row, first + row);
+                let _ = self.project(row, first + row);
             }
         }
         self.state.len += 1;
         Ok(())
     }
 
-    /// Returns the logits of a sequence, int16 `[vocab_size]`, as its last token left them.
+    /// Returns the logits of a sequence, int16 `[outputs]`, as its last token left them.
     pub fn logits(&mut self, lane: usize) -> &[i16] {
-        let vocab = self.config.vocab_size as usize;
+        let outputs = self.outputs;
         match Regions::split(&self.plan, self.arena) {
             Ok(r) => r
                 .logits
-                .get(lane * vocab..(lane + 1) * vocab)
+                .get(lane * outputs..(lane + 1) * outputs)
                 .unwrap_or(&[]),
             Err(_) => &[],
         }
@@ -147,7 +160,8 @@ impl Decoder<'_> {
 
     /// Checks tokens, and that a sequence has room for `more`.
     fn check(&self, tokens: &[u32], more: usize) -> Result<(), InputError> {
-        let vocab_size = self.config.vocab_size;
+        // As many as there are ids: 32 bits wide.
+        let vocab_size = self.outputs as u32;
         if let Some((index, &found)) = tokens.iter().enumerate().find(|&(_, &t)| t >= vocab_size) {
             return Err(InputError::Token {
                 index,
@@ -169,7 +183,12 @@ impl Decoder<'_> {
     }
 
     /// Takes the rows through all blocks: their residual rows are left.
-    fn run(&mut self, tokens: &[u32], rows: Rows) -> Option<()> {
+    fn run(
+        &mut self,
+        tokens: &[u32],
+        rows: Rows,
+        mut latent: Option<&mut LatentRows<'_>>,
+    ) -> Option<()> {
         let config = self.image.config();
         let d = usize::from(config.d_model);
         let layers = usize::from(self.config.n_layers);
@@ -188,6 +207,10 @@ impl Decoder<'_> {
         let residual = r.residual.get_mut(..step.n * d)?;
         for (row, (out, &token)) in rows_mut(residual, d).zip(tokens).enumerate() {
             let (_, place) = rows.place(row, step.len);
+            let token = match self.head {
+                Some(head) if token >= self.config.vocab_size => head.fed_as(token),
+                _ => token,
+            };
             self.table.write(token as usize, out);
             add(out, self.positions.get(place * d..).unwrap_or(&[]));
         }
@@ -196,29 +219,13 @@ impl Decoder<'_> {
         }
         for index in 0..layers {
             let block = Block::new(&self.image, config.n_layers + index as u16)?;
+            if let Some(latent) = latent.as_deref_mut().filter(|_| index + 1 == layers) {
+                let residual = r.residual.get(..step.n * d)?;
+                latent.keep(&block.attention.input, step.len, residual, r.rows);
+            }
             step.block(&block, index, &mut r)?;
         }
         Some(())
-    }
-
-    /// Writes the logits of a sequence from a row of the residual.
-    fn project(&mut self, row: usize, lane: usize) {
-        let d = usize::from(self.image.config().d_model);
-        let vocab = self.config.vocab_size as usize;
-        let Ok(r) = Regions::split(&self.plan, self.arena) else {
-            return;
-        };
-        let residual = r.residual.get_mut(row * d..(row + 1) * d);
-        let logits = r.logits.get_mut(lane * vocab..(lane + 1) * vocab);
-        let (Some(residual), Some(logits)) = (residual, logits) else {
-            return;
-        };
-        if let Some(norm) = global_norm(&self.image, TensorKind::DecoderNorm) {
-            layer_norm_i16(&norm, residual);
-        }
-        let mut input = Panel::new(r.rows, 1, d);
-        requantize_panel(&self.output_input, residual, &mut input);
-        linear_i16(&self.output, &input, logits);
     }
 }
 

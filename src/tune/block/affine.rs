@@ -10,13 +10,17 @@
 //! norm if there is one, b of query, value, out, the first feed-forward layer, the second.
 
 use super::view::{BlockView, Projection, RealNorm};
-use crate::image::{ModelConfig, NO_LAYER, TensorKind, patch_tensor_mut};
+use crate::image::{ModelConfig, TensorKind, patch_tensor_mut, planned_patch_bytes as planned};
 use core::ops::Range;
 
 /// Returns the number of parameters.
 pub const fn affine_len(config: &ModelConfig) -> usize {
     let (d, ff) = (config.d_model as usize, config.d_ff as usize);
-    let norms = if config.final_norm { 6 } else { 4 };
+    let final_norm = match config.decoder {
+        Some(decoder) => decoder.final_norm,
+        None => config.final_norm,
+    };
+    let norms = if final_norm { 6 } else { 4 };
     (norms + 4) * d + ff
 }
 
@@ -26,6 +30,8 @@ pub enum Which {
     Norm1,
     Norm2,
     Final,
+    /// Cross-attention's, which has no parameters.
+    Cross,
 }
 
 /// Where what lies.
@@ -47,6 +53,9 @@ impl Places {
 
     /// Returns where γ and β of a norm lie.
     fn norm(&self, which: Which) -> (Range<usize>, Range<usize>) {
+        if which as usize >= self.norms {
+            return (usize::MAX..usize::MAX, usize::MAX..usize::MAX);
+        }
         let start = 2 * self.d * which as usize;
         let middle = start + self.d;
         (start..middle, middle..middle + self.d)
@@ -155,11 +164,10 @@ pub fn reset(places: &Places, values: &mut [f32]) {
     }
 }
 
-/// The tensors that hold some of the parameters: the last block's, and the final norm.
-pub const TENSORS: [TensorKind; 8] = [
+/// The last block's tensors that hold some of the parameters; the final norm does as well.
+const TENSORS: [TensorKind; 7] = [
     TensorKind::Norm1,
     TensorKind::Norm2,
-    TensorKind::FinalNorm,
     TensorKind::QueryEpilogue,
     TensorKind::ValueEpilogue,
     TensorKind::OutEpilogue,
@@ -167,9 +175,20 @@ pub const TENSORS: [TensorKind; 8] = [
     TensorKind::Ff2Epilogue,
 ];
 
+/// Returns the bytes of a patch of all tensors that hold some of the parameters, of a model's own image.
+pub const fn planned_patch_bytes(config: &ModelConfig) -> usize {
+    let last = match config.decoder {
+        Some(_) => TensorKind::DecoderNorm,
+        None => TensorKind::FinalNorm,
+    };
+    planned(config, &TENSORS) + planned(config, &[last]) - planned(config, &[])
+}
+
 /// Returns whether a tensor holds some of the parameters.
 pub fn is_affine(view: &BlockView<'_>, kind: TensorKind, layer: u16) -> bool {
-    TENSORS.contains(&kind) && (layer == view.layer || layer == NO_LAYER)
+    let last = view.final_norm;
+    TENSORS.contains(&kind) && layer == view.layer
+        || last.is_some_and(|norm| (kind, layer) == (norm.kind, norm.layer))
 }
 
 /// Merges parameters into the tensors of a patch: norms from the image's own, whatever the patch has; biases

@@ -6,7 +6,7 @@
 use super::affine::{Affine, AffineGradient, Which};
 use super::forward::{Scratch, Setting, add_i8, dot_i8, gelu, statistics};
 use super::product::{Weights, product, transposed};
-use super::view::{Projection, RealNorm, Scaled};
+use super::view::{Grid, Projection, RealNorm, Scaled};
 use crate::model::latent::Latent;
 use crate::rows::{rows, rows_mut};
 use crate::tune::math::sqrt;
@@ -31,11 +31,17 @@ impl Setting<'_, '_> {
             }
         }
         // g0: by w
+        if let Some(norm) = &view.final_norm {
+            let norm = (norm, Which::Final);
+            let last: &[f32] = match view.post {
+                true => s.before_final,
+                false => s.last,
+            };
+            s.g0.copy_from_slice(s.by_feature);
+            self.norm_back(norm, parameters, gradient, last, s.g0, s.by_feature);
+        }
         if view.post {
             let norm = (&view.norm2, Which::Norm2);
-            self.norm_back(norm, parameters, gradient, s.last, s.by_feature, s.g0);
-        } else if let Some(norm) = &view.final_norm {
-            let norm = (norm, Which::Final);
             self.norm_back(norm, parameters, gradient, s.last, s.by_feature, s.g0);
         } else {
             s.g0.copy_from_slice(s.by_feature);
@@ -47,20 +53,37 @@ impl Setting<'_, '_> {
                 *g = 0.0;
             }
         }
-        if let Some((mantissas, factor)) = view.ff_factor {
-            let columns = s.g0.iter_mut().zip(&*s.g1).zip(mantissas);
-            for ((y, f), &mantissa) in columns {
-                // One unit of the input is `scale` of it.
-                *y += f * (mantissa as f32 * factor * view.ff_input.scale);
-            }
-            let norm = (&view.norm1, Which::Norm1);
-            self.norm_back(norm, parameters, gradient, s.sum, s.g0, s.g2);
+        if let Some(factor) = view.ff_factor {
+            self.column_units_back(view.ff_input, factor, s.g1, s.g0);
         } else {
             let norm = (&view.norm2, Which::Norm2);
-            self.norm_back(norm, parameters, gradient, s.sum, s.g1, s.g2);
+            self.norm_back(norm, parameters, gradient, s.normed, s.g1, s.g2);
             s.g2.iter_mut().zip(&*s.g0).for_each(|(u, w)| *u += w);
         }
+        if let (Some(cross), Some(memory)) = (&view.cross, latent.memory()) {
+            self.cross_back(cross, parameters, gradient, &memory, s);
+            s.g0.copy_from_slice(s.g2);
+        }
+        if view.post {
+            let norm = (&view.norm1, Which::Norm1);
+            self.norm_back(norm, parameters, gradient, s.sum, s.g0, s.g2);
+        }
         self.attend_back(weights, parameters, gradient, latent, s);
+    }
+
+    /// Adds to `by_row` the gradient by a row, of that by the sub-layer's input that
+    /// [`column_units`](Self::column_units) made of it.
+    pub fn column_units_back(
+        &self,
+        grid: Grid,
+        (mantissas, factor): (&[i32], f32),
+        by_input: &[f32],
+        by_row: &mut [f32],
+    ) {
+        for ((y, f), &mantissa) in by_row.iter_mut().zip(by_input).zip(mantissas) {
+            // One unit of the input is `scale` of it.
+            *y += f * (mantissa as f32 * factor * grid.scale);
+        }
     }
 
     /// s.g1 ← the gradient by the feed-forward's input, of that by its output in s.g0.
@@ -189,7 +212,7 @@ impl Setting<'_, '_> {
         let input = view.input.scaled(s.input);
         self.linear_back(weights, gradient, Projection::Query, by_out, input, s.g1);
         if !view.post {
-            let kept = s.g1.iter().zip(latent.rows());
+            let kept = s.g1.iter().zip(latent.row());
             let products = kept.map(|(g, &h)| g * view.input.real(f32::from(h)));
             gradient.gain(Which::Norm1, products);
             gradient.norm_bias(Which::Norm1, s.g1);
@@ -197,7 +220,7 @@ impl Setting<'_, '_> {
     }
 
     /// by_x ← the gradient by a norm's input `x`, of that by its output; adds those of γ and β.
-    fn norm_back(
+    pub fn norm_back(
         &self,
         (norm, which): (&RealNorm<'_>, Which),
         parameters: &Affine<'_>,

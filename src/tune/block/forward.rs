@@ -1,9 +1,10 @@
 //! From a latent to the pooled feature: see the [module above](super) for the formulas.
 
 use super::affine::{Affine, Which};
+use super::cross::CrossScratch;
 use super::product::{Weights, affine, transposed};
 use super::view::{BlockView, Grid, Projection, RealNorm};
-use crate::image::ModelConfig;
+use crate::image::{ModelConfig, NormOrder};
 use crate::model::latent::Latent;
 use crate::rows::{rows, rows_mut};
 use crate::tune::math::{Math, exp, sqrt};
@@ -21,9 +22,31 @@ pub enum Rounding {
 
 /// Returns the f32 numbers that a forward and a backward work in.
 pub const fn scratch_len(config: &ModelConfig) -> usize {
-    let (t, d) = (config.seq_len as usize, config.d_model as usize);
-    let (heads, ff) = (config.n_heads as usize, config.d_ff as usize);
-    14 * d + 3 * ff + 2 * heads * d + heads * t + t
+    let (d, ff) = (config.d_model as usize, config.d_ff as usize);
+    let heads = config.n_heads as usize;
+    let (mut t, mut memory) = (config.seq_len as usize, 0);
+    let mut final_norm = config.final_norm;
+    if let Some(decoder) = config.decoder {
+        t = decoder.seq_len as usize;
+        final_norm = decoder.final_norm;
+        memory = if config.has_encoder() {
+            config.seq_len as usize
+        } else {
+            0
+        };
+    }
+    let longest = if memory > t { memory } else { t };
+    let cross = if memory > 0 {
+        4 * d + heads * memory
+    } else {
+        0
+    };
+    let before_final = if final_norm && matches!(config.norm, NormOrder::Post) {
+        d
+    } else {
+        0
+    };
+    14 * d + before_final + 3 * ff + 2 * heads * d + heads * t + longest + cross
 }
 
 /// The scratch, split.
@@ -45,7 +68,11 @@ pub struct Scratch<'s> {
     pub pre: &'s mut [f32],
     pub hidden: &'s mut [f32],
     pub last: &'s mut [f32],
-    /// Of the backward: four rows of `d`, one of `ff`, one of `seq_len`.
+    /// What the final norm of a post-norm model reads, real; empty else.
+    pub before_final: &'s mut [f32],
+    /// Of cross-attention; empty without one.
+    pub cross: CrossScratch<'s>,
+    /// Of the backward: four rows of `d`, one of `ff`, one of `seq_len` (or the encoder's, if it is longer).
     pub g0: &'s mut [f32],
     pub g1: &'s mut [f32],
     pub g2: &'s mut [f32],
@@ -61,6 +88,13 @@ impl<'s> Scratch<'s> {
     /// Splits `all`, which holds [`scratch_len`] numbers; none if it is too short.
     pub fn split(view: &BlockView<'_>, all: &'s mut [f32]) -> Option<Self> {
         let (t, d, ff, heads) = (view.seq_len, view.d, view.ff, view.heads);
+        let memory = view.cross.map_or(0, |cross| cross.len);
+        let wide = if view.cross.is_some() { d } else { 0 };
+        let before_final = if view.post && view.final_norm.is_some() {
+            d
+        } else {
+            0
+        };
         let mut rest = all;
         let mut take = |len: usize| -> Option<&'s mut [f32]> {
             let (part, after) = core::mem::take(&mut rest).split_at_mut_checked(len)?;
@@ -80,12 +114,20 @@ impl<'s> Scratch<'s> {
             pre: take(ff)?,
             hidden: take(ff)?,
             last: take(d)?,
+            before_final: take(before_final)?,
+            cross: CrossScratch {
+                input: take(wide)?,
+                query: take(wide)?,
+                context: take(wide)?,
+                sum: take(wide)?,
+                weights: take(heads * memory)?,
+            },
             g0: take(d)?,
             g1: take(d)?,
             g2: take(d)?,
             g3: take(d)?,
             gff: take(ff)?,
-            gt: take(t)?,
+            gt: take(t.max(memory))?,
             row: take(d)?,
             by_feature: take(d)?,
         })
@@ -102,7 +144,7 @@ pub struct Setting<'v, 'a> {
 
 impl Setting<'_, '_> {
     /// Returns the units of a real value, on the grid where there is rounding.
-    fn units(&self, grid: Grid, real: f32) -> f32 {
+    pub fn units(&self, grid: Grid, real: f32) -> f32 {
         let units = grid.units(real);
         match self.rounding {
             Rounding::Grid => libm::rintf(units).clamp(-128.0, 127.0),
@@ -111,7 +153,7 @@ impl Setting<'_, '_> {
     }
 
     /// Returns a real value, on the grid where there is rounding.
-    fn real(&self, grid: Grid, real: f32) -> f32 {
+    pub fn real(&self, grid: Grid, real: f32) -> f32 {
         match self.rounding {
             Rounding::Grid => grid.real(self.units(grid, real)),
             Rounding::None => real,
@@ -149,19 +191,18 @@ impl Setting<'_, '_> {
             *u += f32::from(x) * view.stream;
         }
         // y, and the feed-forward's input
-        if let Some((mantissas, factor)) = view.ff_factor {
+        if view.post {
             self.norm(&view.norm1, Which::Norm1, parameters, s.sum, s.normed);
-            let columns = s.ff_input.iter_mut().zip(&*s.normed).zip(mantissas);
-            for ((f, y), &mantissa) in columns {
-                let units = y * (mantissa as f32 * factor) + view.ff_input.zero;
-                *f = match self.rounding {
-                    Rounding::Grid => libm::rintf(units).clamp(-128.0, 127.0),
-                    Rounding::None => units,
-                };
-            }
         } else {
             s.normed.copy_from_slice(s.sum);
-            self.norm(&view.norm2, Which::Norm2, parameters, s.sum, s.ff_input);
+        }
+        if let (Some(cross), Some(memory)) = (&view.cross, latent.memory()) {
+            self.cross(cross, parameters, &memory, s);
+        }
+        if let Some(factor) = view.ff_factor {
+            self.column_units(view.ff_input, factor, s.normed, s.ff_input);
+        } else {
+            self.norm(&view.norm2, Which::Norm2, parameters, s.normed, s.ff_input);
             for f in s.ff_input.iter_mut() {
                 *f = self.units(view.ff_input, *f);
             }
@@ -171,13 +212,38 @@ impl Setting<'_, '_> {
         s.last.iter_mut().zip(&*s.normed).for_each(|(w, y)| *w += y);
         if view.post {
             self.norm(&view.norm2, Which::Norm2, parameters, s.last, feature);
-        } else if let Some(norm) = &view.final_norm {
-            self.norm(norm, Which::Final, parameters, s.last, feature);
         } else {
             feature.copy_from_slice(s.last);
         }
+        if let Some(norm) = &view.final_norm {
+            let last = match view.post {
+                true => {
+                    s.before_final.copy_from_slice(feature);
+                    &*s.before_final
+                }
+                false => &*s.last,
+            };
+            self.norm(norm, Which::Final, parameters, last, feature);
+        }
         for z in feature.iter_mut() {
             *z = self.real(view.pooled, *z);
+        }
+    }
+
+    /// Writes the units of a sub-layer's input of a row whose columns have factors of their own.
+    pub fn column_units(
+        &self,
+        grid: Grid,
+        (mantissas, factor): (&[i32], f32),
+        row: &[f32],
+        out: &mut [f32],
+    ) {
+        for ((f, y), &mantissa) in out.iter_mut().zip(row).zip(mantissas) {
+            let units = y * (mantissa as f32 * factor) + grid.zero;
+            *f = match self.rounding {
+                Rounding::Grid => libm::rintf(units).clamp(-128.0, 127.0),
+                Rounding::None => units,
+            };
         }
     }
 
@@ -191,7 +257,7 @@ impl Setting<'_, '_> {
     ) {
         let view = self.view;
         let (d, e, len) = (view.d, view.head_dim(), latent.len());
-        for (x, &h) in s.input.iter_mut().zip(latent.rows()) {
+        for (x, &h) in s.input.iter_mut().zip(latent.row()) {
             *x = f32::from(h);
         }
         self.norm_kept(parameters, s.input);
@@ -294,7 +360,7 @@ impl Setting<'_, '_> {
         parameters.add_bias(ff2, 0..d, s.last);
     }
 
-    fn softmax(&self, scores: &mut [f32]) {
+    pub fn softmax(&self, scores: &mut [f32]) {
         let greater = |m, &s: &f32| if s > m { s } else { m };
         let greatest = scores.iter().fold(f32::NEG_INFINITY, greater);
         let mut sum = 0.0;
@@ -307,7 +373,7 @@ impl Setting<'_, '_> {
     }
 
     /// out ← γ·(gain·(x − mean)/deviation + bias) + β
-    fn norm(
+    pub fn norm(
         &self,
         norm: &RealNorm<'_>,
         which: Which,

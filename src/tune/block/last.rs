@@ -38,7 +38,7 @@ const TENSORS: [TensorKind; 7] = [
 /// Returns what [`block_bytes`] is of a model's own image.
 pub(in crate::tune) const fn planned_block_bytes(config: &ModelConfig) -> usize {
     let header = planned_patch_bytes(config, &[]);
-    planned_patch_bytes(config, &TENSORS) + planned_patch_bytes(config, &affine::TENSORS) - header
+    planned_patch_bytes(config, &TENSORS) + affine::planned_patch_bytes(config) - header
 }
 
 /// The block's tensors.

@@ -7,6 +7,7 @@ use super::product::Weights;
 use super::view::BlockView;
 use crate::image::Image;
 use crate::model::Features;
+use crate::model::decoder::{SequenceLatent, decoder_latent_bytes};
 use crate::model::latent::{Latent, latent_bytes};
 use crate::tune::head::LinearHead;
 use crate::tune::softmax::{Softmax, enough};
@@ -113,6 +114,11 @@ impl<'m, P: Part<'m>> BlockMethod<'m, P> {
                 expected: head.head().d_model(),
             });
         }
+        let (found, expected) = (head.head().cut(), view.cut);
+        // What starts from nothing reads whatever it is given.
+        if found != expected && head.head().model_classes() > 0 {
+            return Err(TuneError::Cut { found, expected });
+        }
         Ok(Self {
             math: head.math(),
             places: Places::new(&view),
@@ -136,7 +142,11 @@ impl<'m, P: Part<'m>> BlockMethod<'m, P> {
     }
 
     fn latent<'l>(&self, features: &Features<'l>) -> Result<Latent<'l>, TuneError> {
-        let expected = latent_bytes(self.image.config());
+        let config = self.image.config();
+        let expected = match config.decoder {
+            Some(_) => decoder_latent_bytes(config),
+            None => latent_bytes(config),
+        };
         let found = features.values.len();
         let wrong = TuneError::FeatureLength { found, expected };
         let grid = (features.scale, f32::from(features.zero_point));
@@ -146,7 +156,10 @@ impl<'m, P: Part<'m>> BlockMethod<'m, P> {
                 expected: (self.view.input.scale, self.view.input.zero as i8),
             });
         }
-        let latent = Latent::parse(features.values, self.view.d);
+        let latent = match config.decoder {
+            Some(_) => SequenceLatent::parse(features.values, config).and_then(|l| l.at_position()),
+            None => Latent::parse(features.values, self.view.d),
+        };
         let fits = |l: &Latent<'_>| found == expected && l.len() <= self.view.seq_len;
         latent.filter(fits).ok_or(wrong)
     }

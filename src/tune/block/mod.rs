@@ -4,6 +4,7 @@
 //! view       the block in real numbers: grids, norms, weights' scales
 //! product    int8 weights times f32 vectors, and back
 //! forward    a latent → the pooled feature, through every rounding of the integer runtime
+//! cross      a decoder's cross-attention, frozen and passed through
 //! backward   the gradient by the feature → gradients of every parameter
 //! affine     norms' gains and biases, linear biases: flat parameters, and their merge into tensors
 //! choose     which tensors a tail holds; packed: a channel's weights in them, changed
@@ -26,6 +27,9 @@
 //! post-norm:  y = LN1(u),  w = y + W2·σ(W1·y + b1) + b2,  z = LN2(w)
 //! ```
 //!
+//! Of a decoder, t runs up to the position at hand, h_0 is that position's row, cross-attention may lie between y
+//! and f, and z is what the output projection reads.
+//!
 //! `r·h_t` is `q·(Wk·h_t)` without `Wk·h_t`, and `Wv·m` is `Σ a_t·(Wv·h_t)`: one row is pooled, so keys and
 //! values of the others are never computed, and their biases cancel (keys) or sum to one (values). The
 //! backward goes the same way: two passes over h, no T×d buffer.
@@ -38,6 +42,7 @@
 mod affine;
 mod backward;
 mod choose;
+mod cross;
 mod flat;
 mod forward;
 pub mod in_place;

@@ -6,13 +6,13 @@
 //! Multiply-accumulates of a step: `2 · (4·d² + 2·d·d_ff) + 4·heads·seq_len·d`; KWT-1 on a Cortex-M4 with FPU:
 //! 1.3 million instructions. [`TunePlan`](crate::tune::TunePlan) gives both for any model.
 
-use super::affine::{Affine, Places, TENSORS, affine_len, merge, reset};
+use super::affine::{self, Affine, Places, affine_len, merge, reset};
 use super::choose::{Projections, chosen};
 use super::flat::Flat;
 use super::method::{BlockBuffers, BlockMethod, BlockOptions, Part};
 use super::product::Weights;
 use super::view::{BlockView, Projection};
-use crate::image::{Image, ModelConfig, copy_patch, patch_bytes, planned_patch_bytes as planned};
+use crate::image::{Image, ModelConfig, copy_patch, patch_bytes};
 use crate::kernels::Linear;
 use crate::tune::softmax::Softmax;
 use crate::tune::{Method, MethodId, TailError, TuneError};
@@ -70,7 +70,7 @@ impl<'m> NormBias<'m> {
 
 /// Returns the bytes of the patch that the method makes of a model's own image.
 pub(in crate::tune) const fn planned_patch_bytes(config: &ModelConfig) -> usize {
-    planned(config, &TENSORS)
+    affine::planned_patch_bytes(config)
 }
 
 impl<'m> Part<'m> for NormBiasPart<'m> {

@@ -1,7 +1,9 @@
 //! The last block in real numbers.
 
+use super::cross::CrossView;
 use crate::image::{Activation, Image, NO_LAYER, NormOrder, Pooling, Tensor, TensorKind};
 use crate::kernels::Linear;
+use crate::model::Cut;
 use crate::model::latent::input_grid;
 use crate::model::view::{Block, linear};
 
@@ -56,7 +58,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    fn of(tensor: &Tensor<'_>) -> Self {
+    pub fn of(tensor: &Tensor<'_>) -> Self {
         Self {
             scale: tensor.scale(),
             zero: tensor.zero_point() as f32,
@@ -123,7 +125,7 @@ pub struct RealNorm<'a> {
 
 impl<'a> RealNorm<'a> {
     /// Returns a norm of a stream of scale `stream`.
-    fn new(image: &Image<'a>, kind: TensorKind, layer: u16, stream: f32) -> Option<Self> {
+    pub fn new(image: &Image<'a>, kind: TensorKind, layer: u16, stream: f32) -> Option<Self> {
         let tensor = image.tensor(kind, layer)?;
         let pairs: &[[i32; 2]] = tensor.data();
         let (&[low, high], params) = pairs.split_last()?;
@@ -180,6 +182,8 @@ pub struct BlockView<'a> {
     pub heads: usize,
     pub seq_len: usize,
     pub layer: u16,
+    /// What reads the block's output.
+    pub cut: Cut,
     pub post: bool,
     /// Attention's input.
     pub input: Grid,
@@ -199,24 +203,34 @@ pub struct BlockView<'a> {
     pub norm1: RealNorm<'a>,
     pub norm2: RealNorm<'a>,
     pub final_norm: Option<RealNorm<'a>>,
+    /// Of a decoder that reads an encoder's rows.
+    pub cross: Option<CrossView<'a>>,
     linears: [Linear<'a>; 6],
     scales: [Scales; 6],
 }
 
 /// Returns 2 to the power of `exponent`.
-fn power(exponent: i32) -> f32 {
+pub fn power(exponent: i32) -> f32 {
     libm::ldexpf(1.0, exponent)
 }
 
+/// Returns what one real unit of each column of a stream is in units of a sub-layer's input: mantissa times the
+/// factor.
+pub fn ff_factor<'a>(tensor: &Tensor<'a>, stream: f32) -> (&'a [i32], f32) {
+    let shifts = i32::from(tensor.entry().pre_shift) - i32::from(tensor.entry().shift);
+    // One unit of the stream is `mantissa · 2^shifts` units of the input.
+    (tensor.data(), power(shifts) / stream)
+}
+
 impl<'a> BlockView<'a> {
-    /// Returns the last block of an image; none of a model that pools by the mean, or that has a
-    /// pooler or a decoder.
+    /// Returns the last block of an image, the decoder's where it has one; none of an encoder that pools by the
+    /// mean or that has a pooler.
     pub fn new(image: &Image<'a>) -> Option<Self> {
         let config = image.config();
-        if config.pooling == Pooling::Mean || config.pooler || config.decoder.is_some() {
+        if config.decoder.is_none() && (config.pooling == Pooling::Mean || config.pooler) {
             return None;
         }
-        let layer = config.n_layers.checked_sub(1)?;
+        let layer = config.total_layers().checked_sub(1)?;
         let block = Block::new(image, layer)?;
         let get = |kind| image.tensor(kind, layer);
         let post = config.norm == NormOrder::Post;
@@ -236,12 +250,7 @@ impl<'a> BlockView<'a> {
         let context = Grid::of(&get(K::Context)?);
         let (ff_input, ff_factor) = if post {
             let tensor = get(K::FfInput)?;
-            let shifts = i32::from(tensor.entry().pre_shift) - i32::from(tensor.entry().shift);
-            // One unit of the stream is `mantissa · 2^shifts` units of the input.
-            (
-                Grid::of(&tensor),
-                Some((tensor.data(), power(shifts) / stream)),
-            )
+            (Grid::of(&tensor), Some(ff_factor(&tensor, stream)))
         } else {
             (Grid::of(&get(K::Norm2)?), None)
         };
@@ -262,13 +271,26 @@ impl<'a> BlockView<'a> {
             let factor = power(shifts) * (entry.scale() / input.scale);
             *scales = Scales { input, factor };
         }
+        let (cut, pooled, final_norm) = match config.decoder {
+            Some(_) => (Cut::Output, K::OutputInput, K::DecoderNorm),
+            None => (Cut::Pooled, K::Pooled, K::FinalNorm),
+        };
+        // The last norm of a block that is post-norm makes the stream anew.
+        let last_stream = match post {
+            true => get(K::Norm2)?.scale(),
+            false => stream,
+        };
         let norm = |kind, layer, stream| RealNorm::new(image, kind, layer, stream);
         Some(Self {
             d: config.d_model.into(),
             ff: config.d_ff.into(),
             heads: config.n_heads.into(),
-            seq_len: config.seq_len.into(),
+            seq_len: match config.decoder {
+                Some(decoder) => decoder.seq_len.into(),
+                None => config.seq_len.into(),
+            },
             layer,
+            cut,
             post,
             input,
             stream: attention_stream,
@@ -279,10 +301,14 @@ impl<'a> BlockView<'a> {
             pre,
             hidden,
             table: block.feed_forward.table,
-            pooled: Grid::of(&image.tensor(K::Pooled, NO_LAYER)?),
+            pooled: Grid::of(&image.tensor(pooled, NO_LAYER)?),
+            cross: match block.cross {
+                Some(_) => Some(CrossView::new(image, layer)?),
+                None => None,
+            },
             norm1: norm(K::Norm1, layer, attention_stream)?,
             norm2: norm(K::Norm2, layer, stream)?,
-            final_norm: norm(K::FinalNorm, NO_LAYER, stream),
+            final_norm: norm(final_norm, NO_LAYER, last_stream),
             linears,
             scales,
         })

@@ -8,6 +8,7 @@
 //! reservoir  what stays of it when more comes than fits: balanced over the classes
 //! flash      FlashReplay: a ring of erase blocks, balanced by what it accepts
 //! scan       what of it a reset left
+//! sequences  the positions of a decoder's sequences, each a sample
 //! io         its reads and writes
 //! record     its bytes
 //! error      why flash was refused
@@ -23,11 +24,13 @@ mod ram;
 mod record;
 mod reservoir;
 mod scan;
+mod sequences;
 
 pub use error::ReplayError;
 pub use flash::{FlashBuffers, FlashOffer, FlashReplay};
 pub use ram::{Replay, ReplayMemory};
 pub use reservoir::Offer;
+pub use sequences::{Place, Positions};
 
 use super::shuffle::Shuffle;
 use crate::model::Features;

@@ -1,6 +1,7 @@
 //! A tail's bytes, written.
 
 use super::{HEADER_BYTES, TAIL_VERSION, TailError};
+use crate::model::Cut;
 use crate::tune::head::{LinearHead, NAME_BYTES};
 use crate::tune::{Math, MethodId};
 
@@ -64,7 +65,10 @@ impl Parts<'_, '_> {
             TAIL_VERSION,
             method,
             math,
-            0,
+            match head.cut() {
+                Cut::Pooled => 0,
+                Cut::Output => 1,
+            },
             d0,
             d1,
             c0,

@@ -31,9 +31,9 @@ pub enum TailError {
         /// The number.
         found: u8,
     },
-    /// A reserved byte is not 0.
-    Reserved {
-        /// The byte.
+    /// The head reads something of no known number.
+    Cut {
+        /// The number.
         found: u8,
     },
     /// The block's tensors are no whole number of 16 bytes.
@@ -87,8 +87,8 @@ impl fmt::Display for TailError {
             ),
             Self::Method { found } => write!(f, "the tail names the unknown method {found}"),
             Self::Math { found } => write!(f, "the tail names the unknown math {found}"),
-            Self::Reserved { found } => {
-                write!(f, "a reserved byte of the tail is {found}, not 0")
+            Self::Cut { found } => {
+                write!(f, "the tail's head reads the unknown thing {found}")
             }
             Self::BlockLength { found } => write!(
                 f,

@@ -7,7 +7,7 @@
 //!      0      1  format version, 2
 //!      1      1  method                                (MethodId::id)
 //!      2      1  math: 0 exact, 1 fast                 (Math::id)
-//!      3      1  reserved, 0
+//!      3      1  what the head reads: 0 an encoder's pooled feature, 1 what a decoder's output projection reads
 //!      4      2  d_model, at least 1
 //!      6      2  classes
 //!      8      2  of which the image's own; the rest were added
@@ -38,7 +38,7 @@ pub use error::TailError;
 use super::head::{NAME_BYTES, check, logit};
 use super::ridge::factor_len;
 use super::{HeadOrigin, Math, MethodId, TuneError};
-use crate::model::Features;
+use crate::model::{Cut, Features};
 use crate::rows::rows;
 
 /// The version that is written and that [`Tail::parse`] reads.
@@ -51,6 +51,7 @@ pub const HEADER_BYTES: usize = 16;
 pub struct Tail<'t> {
     method: MethodId,
     math: Math,
+    cut: Cut,
     d_model: usize,
     classes: usize,
     model_classes: usize,
@@ -74,7 +75,7 @@ impl<'t> Tail<'t> {
         };
         let header = bytes.split_first_chunk::<HEADER_BYTES>();
         let (header, rest) = header.ok_or(short(HEADER_BYTES))?;
-        let [version, method, math, reserved, shape @ ..] = *header;
+        let [version, method, math, cut, shape @ ..] = *header;
         let [d0, d1, c0, c1, m0, m1, n0, n1, block @ ..] = shape;
         if version != TAIL_VERSION {
             return Err(TailError::Version {
@@ -84,9 +85,11 @@ impl<'t> Tail<'t> {
         }
         let method = MethodId::from_id(method).ok_or(TailError::Method { found: method })?;
         let math = Math::from_id(math).ok_or(TailError::Math { found: math })?;
-        if reserved != 0 {
-            return Err(TailError::Reserved { found: reserved });
-        }
+        let cut = match cut {
+            0 => Cut::Pooled,
+            1 => Cut::Output,
+            found => return Err(TailError::Cut { found }),
+        };
         let block_len = u32::from_le_bytes(block);
         if !block_len.is_multiple_of(16) {
             return Err(TailError::BlockLength { found: block_len });
@@ -140,6 +143,7 @@ impl<'t> Tail<'t> {
         Ok(Self {
             method,
             math,
+            cut,
             d_model,
             classes,
             model_classes,
@@ -178,6 +182,13 @@ impl<'t> Tail<'t> {
         Names(self.names)
     }
 
+    /// Returns the weights of a class; none of one that the tail does not have.
+    pub(super) fn row(&self, class: usize) -> &'t [[u8; 4]] {
+        let start = class.saturating_mul(self.d_model);
+        let row = self.weights.get(start..start.saturating_add(self.d_model));
+        row.unwrap_or(&[])
+    }
+
     /// Writes the logits of the first `out.len()` classes: the same bits as the
     /// [`LinearHead`](super::LinearHead) that was written.
     ///
@@ -201,6 +212,10 @@ impl HeadOrigin for Tail<'_> {
 
     fn classes(&self) -> usize {
         self.classes
+    }
+
+    fn cut(&self) -> Cut {
+        self.cut
     }
 
     fn model_classes(&self) -> usize {

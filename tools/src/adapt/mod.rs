@@ -1,11 +1,12 @@
 //! Tail tuning on the host: the very code that the device runs, over buffers of the size at hand.
 
 pub mod measure;
+pub mod sequences;
 pub mod study;
 pub mod tuning;
 
 use crate::int8::{Int8Model, Int8Output, argmax};
-use tailtune::image::{Image, ImageError};
+use tailtune::image::{Image, ImageError, NO_LAYER, TensorKind};
 use tailtune::tune::{Report, TailError, TuneError};
 
 /// Why a head could not be tuned.
@@ -24,6 +25,20 @@ pub enum AdaptError {
     /// The block's tensors of a tail do not suit the image.
     #[error("the block of the tail: {0}")]
     Block(ImageError),
+    /// The image has no decoder.
+    #[error("the image has no decoder: pairs are for images with one, give --train and --test")]
+    NoDecoder,
+    /// A token of an output is none of the vocabulary, and was not added.
+    #[error(
+        "token {token} of an output is not in the vocabulary, or beyond the 65,536 that labels hold"
+    )]
+    Vocabulary {
+        /// Its id.
+        token: u32,
+    },
+    /// The int8 model failed.
+    #[error(transparent)]
+    Int8(Box<crate::int8::Int8Error>),
     /// The last block cannot be tuned.
     #[error(
         "the last block cannot be tuned: the model pools the mean of all rows; take ncm, ridge or softmax"
@@ -38,7 +53,8 @@ pub enum AdaptError {
 
 /// Returns scale and zero point of the model's latents; none of a model whose last block cannot be tuned.
 pub fn latent_scale(image: &Image<'_>) -> Option<(f32, i8)> {
-    let one_row = image.config().pooling != tailtune::image::Pooling::Mean;
+    let one_row = image.config().pooling != tailtune::image::Pooling::Mean
+        || image.config().decoder.is_some();
     tailtune::model::latent::input_grid(image).filter(|_| one_row)
 }
 
@@ -122,8 +138,12 @@ pub fn adapt(
     })
 }
 
-/// Returns scale and zero point of an image's feature.
+/// Returns scale and zero point of what an image's head reads: the feature, or a decoder's row.
 pub fn feature_scale(int8: &Int8Model) -> (f32, i8) {
-    let feature = int8.image().feature();
-    feature.map_or((1.0, 0), |t| (t.scale(), t.entry().zero_point))
+    let image = int8.image();
+    let read = match int8.config().decoder {
+        Some(_) => image.tensor(TensorKind::OutputInput, NO_LAYER),
+        None => image.feature(),
+    };
+    read.map_or((1.0, 0), |t| (t.scale(), t.entry().zero_point))
 }

@@ -139,6 +139,50 @@ pub fn tune(
     train: &[&Labelled],
     plan: &Plan,
 ) -> Result<Tuned, AdaptError> {
+    let (scale, zero_point) = grid(int8, plan)?;
+    let mut samples = HostSamples {
+        samples: train,
+        below: plan.method.below_the_block(),
+        scale,
+        zero_point,
+    };
+    with_method(int8, origin, added, plan, |method| {
+        learn(method, &mut samples, plan)
+    })
+}
+
+/// Tunes a decoder on the positions of sequences; see [`tune`].
+///
+/// # Errors
+/// [`AdaptError`].
+pub fn tune_positions(
+    int8: &Int8Model,
+    origin: Origin<'_>,
+    added: &[String],
+    positions: &mut dyn Samples,
+    plan: &Plan,
+) -> Result<Tuned, AdaptError> {
+    with_method(int8, origin, added, plan, |method| {
+        Ok((Fit::new(method, positions, &plan.schedule)?.finish()?, None))
+    })
+}
+
+/// Returns scale and zero point of what a plan's method reads.
+fn grid(int8: &Int8Model, plan: &Plan) -> Result<(f32, i8), AdaptError> {
+    match plan.method.below_the_block() {
+        true => crate::adapt::latent_scale(&int8.image()).ok_or(AdaptError::NoBlock),
+        false => Ok(super::feature_scale(int8)),
+    }
+}
+
+/// Makes a plan's method, has it learn, and writes its tail.
+fn with_method(
+    int8: &Int8Model,
+    origin: Origin<'_>,
+    added: &[String],
+    plan: &Plan,
+    learn: impl FnOnce(&mut AnyMethod<'_>) -> Result<(Report, Option<f32>), TuneError>,
+) -> Result<Tuned, AdaptError> {
     let image = int8.image();
     let tail = match origin {
         Origin::Tail(bytes) => Some(Tail::parse(bytes).map_err(AdaptError::Tail)?),
@@ -150,7 +194,11 @@ pub fn tune(
     let head: &dyn HeadOrigin = match (&origin, &tail) {
         (Origin::Tail(_), Some(tail)) => tail,
         (Origin::Image, _) => {
-            image_head = Head::new(&image).map_err(|_| AdaptError::NoHead)?;
+            image_head = match image.config().decoder {
+                Some(_) => Head::output(&image),
+                None => Head::new(&image),
+            }
+            .map_err(|_| AdaptError::NoHead)?;
             &image_head
         }
         _ => {
@@ -158,18 +206,6 @@ pub fn tune(
             scratch = FromScratch { d_model };
             &scratch
         }
-    };
-    let below = plan.method.below_the_block();
-    let (scale, zero_point) = if below {
-        crate::adapt::latent_scale(&image).ok_or(AdaptError::NoBlock)?
-    } else {
-        super::feature_scale(int8)
-    };
-    let mut samples = HostSamples {
-        samples: train,
-        below,
-        scale,
-        zero_point,
     };
     let start = Start {
         image: &image,
@@ -185,7 +221,7 @@ pub fn tune(
     for name in added {
         method.add_class(name)?;
     }
-    let (report, lowered) = learn(&mut method, &mut samples, plan)?;
+    let (report, lowered) = learn(&mut method)?;
     let mut tail = AlignedBytes::new(&vec![0; method.tail_bytes()]);
     method.emit_tail(&mut tail).map_err(AdaptError::Tail)?;
     Ok(Tuned {

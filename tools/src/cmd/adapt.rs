@@ -1,5 +1,6 @@
 //! `tailtune adapt`: tail tuning on the host, or the same on the emulated board.
 
+use super::adapt_sequences::AdaptSequences;
 use super::fit_args::{FitArgs, plan_json};
 use super::source::{self, Reader, Silence};
 use super::study::StudyArgs;
@@ -24,10 +25,23 @@ pub struct Adapt {
     /// The image
     image: PathBuf,
     /// What to learn from
-    #[arg(long, value_name = "DATA", required_unless_present = "study")]
+    #[arg(long, value_name = "DATA", required_unless_present_any = ["study", "data"])]
     train: Option<PathBuf>,
+    /// Of an image with a decoder: the pairs to learn from, a file of lines SOURCE, a tab, and the target's
+    /// pieces; --test then takes pairs too, and the fit takes one in ten positions of each token for the guard
+    /// unless --hold-back says otherwise
+    #[arg(long, value_name = "PAIRS", conflicts_with_all = ["train", "study", "shots", "speaker", "board"])]
+    data: Option<PathBuf>,
+    /// With --data: more pairs to learn from, which are not counted as learned: what the model knows already and
+    /// should keep
+    #[arg(long, value_name = "PAIRS", requires = "data")]
+    rehearse: Option<PathBuf>,
+    /// With --data: a piece that the target's vocabulary does not have, and the piece of the vocabulary that is fed
+    /// to the decoder in its place; may be given several times
+    #[arg(long, value_name = "PIECE=KNOWN", requires = "data")]
+    add_token: Vec<String>,
     /// What to measure on; samples that were learned from are left out
-    #[arg(long, value_name = "DATA", required_unless_present = "study")]
+    #[arg(long, value_name = "DATA", required_unless_present_any = ["study", "data"])]
     test: Option<PathBuf>,
     #[command(flatten)]
     study: StudyArgs,
@@ -61,7 +75,9 @@ pub struct Adapt {
     /// Write the tuned tail to this file
     #[arg(long, value_name = "FILE")]
     tail: Option<PathBuf>,
-    /// Print one JSON object: accuracy_before, accuracy_after, steps, tail_bytes, tail_crc32, method, fit,
+    /// Print one JSON object. Of a decoder: learned and test (each n, sequence_error_rate and token_error_rate,
+    /// before and after), steps, positions, tail_bytes, tail_crc32, method, fit, rolled_back, seed. Else:
+    /// accuracy_before, accuracy_after, steps, tail_bytes, tail_crc32, method, fit,
     /// rolled_back, lowered, seed, n_train, n_test, classes, board
     #[arg(long)]
     json: bool,
@@ -110,6 +126,14 @@ impl Adapt {
             ));
         }
         let int8 = Int8Model::read(&self.image)?;
+        if int8.config().decoder.is_some() {
+            return self.sequences(&int8, plan);
+        }
+        if self.data.is_some() {
+            return Err(wrong_call(
+                "--data is for images with a decoder: give --train and --test",
+            ));
+        }
         let (train, test) = self.split(&int8)?;
         eprintln!(
             "{} samples to learn from, {} to measure on",
@@ -149,6 +173,26 @@ impl Adapt {
             crate::output::write_whole(path, &adapted.tail)?;
         }
         self.report(&adapted, &plan, train.samples.len(), test.samples.len())
+    }
+
+    /// Tunes an image with a decoder.
+    fn sequences(&self, int8: &Int8Model, plan: Plan) -> Result<(), CommandError> {
+        let (Some(data), Some(tokenizer)) = (&self.data, &self.tokenizer) else {
+            return Err(wrong_call(
+                "an image with a decoder learns from pairs: give --data PAIRS.tsv and --tokenizer MODEL_DIR",
+            ));
+        };
+        AdaptSequences {
+            data,
+            rehearse: self.rehearse.as_deref(),
+            test: self.test.as_deref(),
+            tokenizer,
+            add_token: &self.add_token,
+            tail: self.tail.as_deref(),
+            seed: self.seed,
+            json: self.json,
+        }
+        .run(int8, plan)
     }
 
     fn train(&self) -> &Path {

@@ -4,6 +4,7 @@
 //! failed, 2 the call was wrong.
 
 mod adapt;
+mod adapt_sequences;
 mod bench;
 mod boards;
 pub mod convert;

@@ -5,7 +5,12 @@ use crate::reference::ModelInput;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use tailtune::image::Image;
-use tailtune::model::{Beam, BeamOptions, Decoder, InputError, decoder_arena_bytes};
+use tailtune::model::decoder::decoder_latent_bytes;
+use tailtune::model::{
+    Beam, BeamOptions, Decoder, Features, InputError, OutputHead, decoder_arena_bytes,
+    tuned_decoder_arena_bytes,
+};
+use tailtune::tune::{Tail, TailOutput};
 use zerocopy::IntoBytes;
 
 /// The longest output that the host searches: the format's longest sequence.
@@ -41,15 +46,25 @@ impl Search {
 /// A decoder's arena and itself: what a thread works with.
 struct Worker<'a> {
     image: &'a Image<'a>,
+    head: Option<&'a TailOutput<'a>>,
     arena: Vec<u64>,
     lanes: usize,
 }
 
 impl<'a> Worker<'a> {
     fn new(image: &'a Image<'a>, lanes: usize) -> Self {
-        let needed = decoder_arena_bytes(image.config(), lanes);
+        Self::with_head(image, lanes, None)
+    }
+
+    fn with_head(image: &'a Image<'a>, lanes: usize, head: Option<&'a TailOutput<'a>>) -> Self {
+        let config = image.config();
+        let needed = match head {
+            Some(head) => tuned_decoder_arena_bytes(config, lanes, head.outputs()),
+            None => decoder_arena_bytes(config, lanes),
+        };
         Self {
             image,
+            head,
             arena: vec![0; needed.div_ceil(8)],
             lanes,
         }
@@ -62,8 +77,11 @@ impl<'a> Worker<'a> {
         input: Option<&Int8Input>,
     ) -> Result<Decoder<'_>, Int8Error> {
         let arena = self.arena.as_mut_bytes();
-        let mut decoder =
-            Decoder::new(self.image, arena, self.lanes).map_err(Int8Error::Encoder)?;
+        let decoder = match self.head {
+            Some(head) => Decoder::with_head(self.image, arena, self.lanes, head),
+            None => Decoder::new(self.image, arena, self.lanes),
+        };
+        let mut decoder = decoder.map_err(Int8Error::Encoder)?;
         if let Some(input) = input {
             let encoded = decoder.encode(super::AsInput::as_input(input));
             encoded.map_err(|source| Int8Error::Input { index, source })?;
@@ -84,9 +102,30 @@ impl Int8Model {
         search: Search,
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Vec<u32>>, Int8Error> {
-        let image = self.image();
+        self.generate_tuned(inputs, search, None, done)
+    }
+
+    /// As [`generate`](Self::generate), by a tail: its head in the place of the output projection, its tensors in
+    /// the place of the last block's. The tail lies at a multiple of 16.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate); [`Int8Error::Tail`] for one that is none of this decoder.
+    pub fn generate_tuned(
+        &self,
+        inputs: &[ModelInput],
+        search: Search,
+        tail: Option<&[u8]>,
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Vec<u32>>, Int8Error> {
+        let (mut image, mut head) = (self.image(), None);
+        if let Some(bytes) = tail {
+            let refused = |e: &dyn std::fmt::Display| Int8Error::Tail(e.to_string());
+            let tail = Tail::parse(bytes).map_err(|e| refused(&e))?;
+            image = image.patched(tail.block()).map_err(|e| refused(&e))?;
+            head = Some(TailOutput::new(tail, image.config()).map_err(|e| refused(&e))?);
+        }
         let inputs = self.prepare(inputs)?;
-        let start = || Worker::new(&image, search.lanes());
+        let start = || Worker::with_head(&image, search.lanes(), head.as_ref());
         let one = |worker: &mut Worker<'_>, (index, input): (usize, &Int8Input)| {
             let mut decoder = worker.decoder(index, Some(input))?;
             let output = searched(&mut decoder, search);
@@ -117,6 +156,59 @@ impl Int8Model {
         let fed = decoder.extend_with(tokens, |_, logits| all.push(logits.to_vec()));
         fed.map_err(|source| Int8Error::Input { index: 0, source })?;
         Ok(all)
+    }
+}
+
+/// What tuning reads of a sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SequenceRows {
+    /// What the output projection reads after every token, int8 `[tokens][d_model]`.
+    Output(Vec<Vec<i8>>),
+    /// The sequence latent of the last block.
+    Latent(Vec<i8>),
+}
+
+impl Int8Model {
+    /// Feeds sequences by teacher forcing, on all cores: `fed` are each one's tokens, the start token first, and
+    /// the tokens that should follow. Returns the latents of the last block where `latents`, else what the
+    /// output projection reads; `done` is called after each.
+    ///
+    /// # Errors
+    /// [`Int8Error`].
+    pub fn sequence_rows(
+        &self,
+        inputs: &[ModelInput],
+        fed: &[(&[u32], &[u16])],
+        latents: bool,
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<SequenceRows>, Int8Error> {
+        let image = self.image();
+        let inputs = match image.config().has_encoder() {
+            true => self.prepare(inputs)?.into_iter().map(Some).collect(),
+            false => vec![None; fed.len()],
+        };
+        let start = || Worker::new(&image, 1);
+        let one = |worker: &mut Worker<'_>, (index, (input, (tokens, labels)))| {
+            let input: &Option<Int8Input> = input;
+            let mut decoder = worker.decoder(index, input.as_ref())?;
+            let refused = |source| Int8Error::Input { index, source };
+            let rows = if latents {
+                let mut latent = vec![0; decoder_latent_bytes(image.config())];
+                decoder
+                    .latent(tokens, labels, &mut latent)
+                    .map_err(refused)?;
+                SequenceRows::Latent(latent)
+            } else {
+                let mut rows = Vec::new();
+                let each = |_, row: &Features<'_>| rows.push(row.values.to_vec());
+                decoder.extend_rows(tokens, each).map_err(refused)?;
+                SequenceRows::Output(rows)
+            };
+            done();
+            Ok(rows)
+        };
+        let all = inputs.par_iter().zip(fed.par_iter().copied()).enumerate();
+        all.map_init(start, one).collect()
     }
 }
 

@@ -179,6 +179,8 @@ mod tests {
             pooling: Pooling::First,
             embed_norm: false,
             final_norm: n_layers > 0,
+            embedding_rank: 0,
+            pooler: false,
             decoder: Some(DecoderConfig {
                 n_layers: 2,
                 seq_len: 6,

@@ -4,10 +4,10 @@
 
 use tailtune::image::{Activation, Image, InputKind, ModelConfig, NormOrder, Pooling, TensorKind};
 use tailtune::model::latent::latent_bytes;
-use tailtune::model::{Encoder, Head, Input, arena_bytes};
+use tailtune::model::{Encoder, Features, Head, Input, arena_bytes};
 use tailtune::tune::block::{BlockBuffers, BlockOptions, FlatBuffers, Rounding, scratch_len};
 use tailtune::tune::{
-    FromScratch, HeadBuffers, LinearHead, Math, Method, Softmax, SoftmaxBuffers, Velocity,
+    FromScratch, HeadBuffers, LinearHead, Math, Method, Schedule, Softmax, SoftmaxBuffers, Velocity,
 };
 use tailtune_tools::image_writer::AlignedBytes;
 use tailtune_tools::int8::{Int8Input, Int8Model};
@@ -222,4 +222,90 @@ pub fn zero_point(image: &Image<'_>, kind: TensorKind) -> i32 {
         _ => ActivationTable,
     };
     image.tensor(input, 1).unwrap().zero_point()
+}
+
+/// A head that is not zero: a few steps on the features.
+pub fn warm<M: Method>(
+    method: &mut M,
+    samples: &[(Vec<i8>, Vec<i8>)],
+    (scale, zero_point): (f32, i8),
+) {
+    let schedule = Schedule {
+        epochs: 1,
+        learning_rate: 0.05,
+        momentum: 0.0,
+        ..Schedule::default()
+    };
+    method.begin_epoch(&schedule, 0).unwrap();
+    for (i, (latent, _)) in samples.iter().enumerate() {
+        let features = Features {
+            values: latent,
+            scale,
+            zero_point,
+        };
+        method.step(&features, (i % CLASSES) as u16, 1.0).unwrap();
+    }
+    method.end_epoch().unwrap();
+}
+
+pub fn loss<M: Method>(method: &mut M, features: &Features<'_>, label: usize) -> f64 {
+    let logits: Vec<f64> = method
+        .logits(features)
+        .unwrap()
+        .iter()
+        .map(|&l| l.into())
+        .collect();
+    let greatest = logits.iter().copied().fold(f64::MIN, f64::max);
+    let sum: f64 = logits.iter().map(|l| (l - greatest).exp()).sum();
+    sum.ln() - (logits[label] - greatest)
+}
+
+/// A schedule under which gradients only gather.
+pub fn gathering() -> Schedule {
+    Schedule {
+        batch: 1_000_000,
+        epochs: 1,
+        momentum: 0.0,
+        ..Schedule::default()
+    }
+}
+
+/// Finite differences of every `stride`-th parameter against the gradient.
+pub fn check_gradient<M: Method>(
+    method: &mut M,
+    parameters: impl Fn(&mut M) -> (&mut [f32], &mut [f32]),
+    features: &Features<'_>,
+    label: usize,
+    what: &str,
+) {
+    method.begin_epoch(&gathering(), 0).unwrap();
+    method.step(features, label as u16, 1.0).unwrap();
+    let gradient = parameters(method).1.to_vec();
+    let greatest = gradient.iter().fold(0f32, |m, g| m.max(g.abs()));
+    assert!(greatest > 1e-4, "{what}: {greatest}");
+    for (i, &g) in gradient.iter().enumerate() {
+        const H: f32 = 4e-3;
+        let old = parameters(method).0[i];
+        parameters(method).0[i] = old + H;
+        let above = loss(method, features, label);
+        parameters(method).0[i] = old - H;
+        let below = loss(method, features, label);
+        parameters(method).0[i] = old;
+        let middle = loss(method, features, label);
+        // A kink of ReLU has a slope on either side.
+        let h = f64::from(H);
+        let slopes = [
+            (above - below) / (2.0 * h),
+            (above - middle) / h,
+            (middle - below) / h,
+        ];
+        let fits = |slope: f64| {
+            (slope - f64::from(g)).abs() < 0.01 * f64::from(greatest) + 0.02 * slope.abs()
+        };
+        assert!(
+            slopes.into_iter().any(fits),
+            "{what}, parameter {i} of {}: {g}, by differences {slopes:?}",
+            gradient.len()
+        );
+    }
 }

@@ -118,6 +118,8 @@ mod tests {
         pooling: Pooling::First,
         embed_norm: false,
         final_norm: true,
+        embedding_rank: 0,
+        pooler: false,
         decoder: None,
     };
 

@@ -29,6 +29,8 @@ const PRE: ModelConfig = ModelConfig {
     pooling: Pooling::First,
     embed_norm: false,
     final_norm: true,
+    embedding_rank: 0,
+    pooler: false,
     decoder: Some(DECODER),
 };
 
