@@ -127,19 +127,20 @@ impl Tokenizer<'_> {
             let mut tokens = self.tokens(text, work)?;
             tokens.try_fold(0usize, |n, id| id.map(|_| n + 1))
         };
-        let (n, m) = (count(a)?, b.map(&mut count).transpose()?.unwrap_or(0));
-        let total = n + m;
-        let over = total.saturating_sub(room);
+        let (all_n, all_m) = (count(a)?, b.map(&mut count).transpose()?.unwrap_or(0));
+        // The crate stops to read a text after the word that fills the whole length: where texts are
+        // compared, and where only the other one gives way, that counts as its end.
+        let n = match strategy {
+            2 => all_n,
+            _ => self.counted((a, all_n), limit, left, work)?,
+        };
+        let m = self.counted((b.unwrap_or(""), all_m), limit, left, work)?;
+        let over = (n + m).saturating_sub(room);
         let (take_n, take_m) = match strategy {
             _ if over == 0 => (n, m),
             _ if room == 0 => (0, 0),
             0 if b.is_none() => (room, 0),
-            0 => {
-                // Of texts that both fill the whole length, the crate compares what it counted until then.
-                let b = b.unwrap_or("");
-                let a = self.counted((a, n), limit, left, work)?;
-                longest_first(a, self.counted((b, m), limit, left, work)?, room)
-            }
+            0 => longest_first(n, m, room),
             1 if n > over => (n - over, m),
             2 if m > over => (n, m - over),
             _ => {
@@ -154,8 +155,8 @@ impl Tokenizer<'_> {
             skip: if left { n - take } else { 0 },
             take,
         };
-        let cut = total - take_n - take_m;
-        Ok(((kept(n, take_n), kept(m, take_m)), cut))
+        let cut = all_n + all_m - take_n - take_m;
+        Ok(((kept(all_n, take_n), kept(all_m, take_m)), cut))
     }
 
     /// Returns how many of a text's `n` tokens there are up to the end of the word that fills `limit`; from
