@@ -245,12 +245,17 @@ fn ram(text: &mut String, target: &Target) -> std::fmt::Result {
     Ok(())
 }
 
-/// Returns the RAM that a linker script may use, the first for statics and stack.
+/// Returns the RAM that a linker script may use, the first for statics and stack. Of two views of one RAM,
+/// probe-rs calls either the alias: that in the data region is taken.
 fn rams(target: &Target) -> Vec<(Option<String>, Range<u64>)> {
     let regions = target.memory_map.iter();
-    let regions = regions.filter_map(MemoryRegion::as_ram_region);
-    let plain = regions.filter(|r| !r.is_alias && is_plain(target, &r.range));
-    plain.map(|r| (r.name.clone(), r.range.clone())).collect()
+    let plain: Vec<_> = regions
+        .filter_map(MemoryRegion::as_ram_region)
+        .filter(|r| is_plain(target, &r.range))
+        .collect();
+    let only_aliases = plain.iter().all(|r| r.is_alias);
+    let taken = plain.into_iter().filter(|r| only_aliases || !r.is_alias);
+    taken.map(|r| (r.name.clone(), r.range.clone())).collect()
 }
 
 /// Returns whether a RAM lies in a Cortex-M's data region; of another core, any does.
