@@ -84,8 +84,7 @@ fn pairs_are_learned_and_errors_are_told() {
     };
     for method in ["softmax", "lora"] {
         let tail = "tail.bin";
-        let more = [
-            "--method", method, "--test", "test.tsv", "--tail", tail];
+        let more = ["--method", method, "--test", "test.tsv", "--tail", tail];
         let told = json(dir, &call(&more));
         let [before, after] = [0, 1].map(|i| {
             let rate = &told["learned"]["sequence_error_rate"][i];
