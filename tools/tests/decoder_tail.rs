@@ -279,7 +279,7 @@ fn the_forward_of_training_is_nearly_the_runtimes() {
                 }
             }
         }
-        let share = f32::sqrt(squares / size);
+        let share = libm::sqrtf(squares / size);
         println!("{share}, {config:?}");
         assert!(share < 0.05, "{share}, {config:?}");
     }
@@ -416,7 +416,7 @@ fn a_token_can_be_added() {
     }
     for method in [MethodId::Softmax, MethodId::Lora] {
         let plan = plan(method);
-        let tuned = learn(&int8, &pairs, &[new.clone()], &plan, &|| ()).unwrap();
+        let tuned = learn(&int8, &pairs, std::slice::from_ref(&new), &plan, &|| ()).unwrap();
         let tail = Tail::parse(&tuned.tail).unwrap();
         assert_eq!(tail.added_names().collect::<Vec<_>>(), ["new=3"]);
         let output = TailOutput::new(tail, &int8.config()).unwrap();
