@@ -1,7 +1,8 @@
 //! A tail as the output projection of a decoder, for [`Decoder::with_head`](crate::model::Decoder::with_head).
 //!
 //! A tail can have tokens that the vocabulary does not have: rows of the head with no row of the token table.
-//! Each has an id from the vocabulary's size on, and where it is fed, the token of the vocabulary that its name
+//! A tied projection (Press and Wolf) is untied so: the tail's rows move, the token table that is fed stays. An
+//! added token has an id from the vocabulary's size on, and where it is fed, the token of the vocabulary that its name
 //! gives is fed: the name of an added token is `NAME=ID`, ID decimal and below the vocabulary's size.
 
 use super::head::{check, logit};

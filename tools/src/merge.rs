@@ -9,6 +9,7 @@ use crate::import::names;
 use crate::quantize::{dequantize, head};
 use serde_json::{Value, json};
 use tailtune::image::{Image, ImageError, NO_LAYER, NormOrder, TensorKind, TensorSpec};
+use tailtune::model::Cut;
 use tailtune::store::export::Exported;
 use tailtune::tune::{HeadOrigin, Tail, TailError};
 
@@ -29,6 +30,11 @@ pub enum MergeError {
         /// Of the image.
         expected: String,
     },
+    /// The tail is of a decoder.
+    #[error(
+        "the tail is of a decoder's output projection: merging is for tails of an encoder's classes; the decoder reads such a tail beside its image"
+    )]
+    Decoder,
     /// The tail is of another width.
     #[error(
         "the tail's head reads {found} numbers, the image's features have {expected}: give the image that was on the device"
@@ -97,6 +103,9 @@ impl<'m> Merge<'m> {
             });
         }
         let tail = Tail::parse(payload).map_err(MergeError::Tail)?;
+        if tail.cut() == Cut::Output {
+            return Err(MergeError::Decoder);
+        }
         let (found, expected) = (tail.d_model(), usize::from(image.config().d_model));
         if found != expected {
             return Err(MergeError::Width { found, expected });

@@ -16,10 +16,13 @@ use tailtune::model::{
 };
 use tailtune::tune::block::{LoraOptions, Projections, Rounding, affine_len, lora_len};
 use tailtune::tune::{
-    ClassName, FromScratch, HeadBuffers, LinearHead, Lora, Math, Method, MethodId, NormBias,
-    Softmax, SoftmaxBuffers, Tail, TailOutput, TuneError,
+    AnyMethod, ClassName, Fit, FromScratch, HeadBuffers, LinearHead, Lora, Math, Method, MethodId,
+    NormBias, Place, Positions, Recipe, Replay, Softmax, SoftmaxBuffers, Start, Tail, TailOutput,
+    TuneError, TuneSetup, Tuner, Workspace,
 };
-use tailtune_tools::adapt::sequences::{AddedToken, SequencePair, adapt_sequences, errors, learn};
+use tailtune_tools::adapt::sequences::{
+    AddedToken, SequencePair, adapt_sequences, errors, forced, learn,
+};
 use tailtune_tools::adapt::tuning::Plan;
 use tailtune_tools::int8::{Int8Model, Search};
 use tailtune_tools::reference::ModelInput;
@@ -278,7 +281,7 @@ fn the_forward_of_training_is_nearly_the_runtimes() {
                 }
             }
         }
-        let share = f32::sqrt(squares / size);
+        let share = libm::sqrtf(squares / size);
         println!("{share}, {config:?}");
         assert!(share < 0.05, "{share}, {config:?}");
     }
@@ -415,7 +418,7 @@ fn a_token_can_be_added() {
     }
     for method in [MethodId::Softmax, MethodId::Lora] {
         let plan = plan(method);
-        let tuned = learn(&int8, &pairs, &[new.clone()], &plan, &|| ()).unwrap();
+        let tuned = learn(&int8, &pairs, std::slice::from_ref(&new), &plan, &|| ()).unwrap();
         let tail = Tail::parse(&tuned.tail).unwrap();
         assert_eq!(tail.added_names().collect::<Vec<_>>(), ["new=3"]);
         let output = TailOutput::new(tail, &int8.config()).unwrap();
@@ -551,4 +554,102 @@ fn latents_of_other_shapes_are_refused() {
         );
     }
     assert!(SequenceLatent::parse(&latent[1..], &config).is_none());
+}
+
+/// A decoder's plan says what the methods cut out of their memory, to the number.
+#[test]
+fn a_plan_says_what_is_taken() {
+    const ADDED: u16 = 2;
+    for config in configs() {
+        let int8 = model(&config, 1);
+        let image = leaked(&int8);
+        let origin = Head::output(&image).unwrap();
+        let start = Start {
+            image: &image,
+            head: &origin,
+            state: None,
+        };
+        for method in MethodId::ALL {
+            let mut recipe = Recipe::new(method);
+            recipe.schedule.momentum = 0.9;
+            let setup = TuneSetup {
+                schedule: recipe.schedule,
+                lora: recipe.lora,
+                samples: 5,
+                ..TuneSetup::new(ADDED)
+            };
+            let plan = Tuner::plan(&config, method, &setup).unwrap();
+            let capacity = (VOCAB + u32::from(ADDED)) as usize;
+            let work = AnyMethod::workspace_len(&recipe, &start, capacity);
+            let named = plan.names + plan.fields + plan.latent;
+            let block = plan.block.next_multiple_of(4);
+            let slack = if plan.block > 0 { 12 } else { 0 };
+            let planned = plan.tuning() - named - plan.block + block + slack;
+            assert_eq!(planned, 4 * work, "{method:?} {config:?}");
+            let names = &mut vec![ClassName::EMPTY; ADDED.into()];
+            let mut memory = vec![0.0; work];
+            let mut workspace = Workspace::new(&mut memory);
+            let made = AnyMethod::new(&recipe, start, capacity, names, &mut workspace);
+            let mut made = made
+                .map_err(|e| format!("{method:?} {config:?}: {e}"))
+                .unwrap();
+            for name in ["a".repeat(61) + "=1", "b".repeat(61) + "=2"] {
+                made.add_class(&name).unwrap();
+            }
+            assert_eq!(plan.tail, made.tail_bytes(), "{method:?} {config:?}");
+            let arena = tuned_decoder_arena_bytes(&config, 1, capacity);
+            assert_eq!(plan.arena, arena);
+            let latent = decoder_latent_bytes(&config);
+            if method.below_the_block() {
+                assert_eq!(plan.latent, latent);
+                let positions = 5 * 7 * size_of::<Place>();
+                assert_eq!(plan.replay, 5 * (latent + 2) + 4 * capacity + positions);
+            }
+        }
+    }
+}
+
+/// In a device's memory (a replay of sequences, whose positions are lent one by one) a fit does what it does on
+/// the host, to the bit.
+#[test]
+fn a_replay_of_sequences_learns_the_same() {
+    let (int8, pairs) = to_learn(false, 4);
+    let mut plan = plan(MethodId::Lora);
+    plan.schedule.epochs = 2;
+    let host = learn(&int8, &pairs, &[], &plan, &|| ()).unwrap();
+    let (image, config) = (leaked(&int8), int8.config());
+    let width = decoder_latent_bytes(&config);
+    let (mut values, mut labels) = (vec![0; 4 * width], [0; 4]);
+    let mut replay = Replay::new(&mut values, &mut labels, width).unwrap();
+    for pair in &pairs {
+        let arena = aligned(decoder_arena_bytes(&config, 1));
+        let mut decoder = Decoder::new(&image, arena, 1).unwrap();
+        let ModelInput::Tokens(ids, segments) = &pair.input else {
+            panic!("tokens")
+        };
+        decoder.encode(Input::Tokens { ids, segments }).unwrap();
+        let taught = forced(&int8, &pair.right[0], &[]).unwrap();
+        let mut latent = vec![0; width];
+        let features = decoder.latent(&taught.fed, &taught.labels, &mut latent);
+        replay.push(&features.unwrap(), 0, 1).unwrap();
+    }
+    let (mut latent, mut places) = (vec![0; width], [Place::default(); 28]);
+    let few = &mut places[..8];
+    let short = Positions::new(&mut replay, &config, &mut latent, few).err();
+    assert!(matches!(short, Some(TuneError::BufferTooSmall { .. })));
+    let mut positions = Positions::new(&mut replay, &config, &mut latent, &mut places).unwrap();
+    let origin = Head::output(&image).unwrap();
+    let start = Start {
+        image: &image,
+        head: &origin,
+        state: None,
+    };
+    let capacity = VOCAB as usize;
+    let mut memory = vec![0.0; AnyMethod::workspace_len(&plan, &start, capacity)];
+    let work = &mut Workspace::new(&mut memory);
+    let mut method = AnyMethod::new(&plan, start, capacity, &mut [], work).unwrap();
+    let fit = Fit::new(&mut method, &mut positions, &plan.schedule).unwrap();
+    let report = fit.finish().unwrap();
+    assert_eq!(report, host.report);
+    assert!(emit(&method) == &host.tail[..]);
 }
