@@ -69,7 +69,6 @@ pub struct LinearHead<'m> {
     capacity: usize,
     classes: usize,
     model_classes: usize,
-    cut: Cut,
     origin: &'m dyn HeadOrigin,
 }
 
@@ -119,7 +118,6 @@ impl<'m> LinearHead<'m> {
             capacity,
             classes,
             model_classes,
-            cut: origin.cut(),
             origin,
         };
         head.restore();
@@ -132,8 +130,8 @@ impl<'m> LinearHead<'m> {
     }
 
     /// Returns what the head reads.
-    pub const fn cut(&self) -> Cut {
-        self.cut
+    pub fn cut(&self) -> Cut {
+        self.origin.cut()
     }
 
     /// Returns the number of classes, added ones included.
@@ -233,7 +231,7 @@ impl<'m> LinearHead<'m> {
                 expected: self.d_model,
             });
         }
-        let (found, expected) = (origin.cut(), self.cut);
+        let (found, expected) = (origin.cut(), self.cut());
         if found != expected {
             return Err(TuneError::Cut { found, expected });
         }
