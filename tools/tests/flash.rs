@@ -75,10 +75,10 @@ fn a_dry_run_says_what_would_be_erased_and_written() {
     );
     let sectors = said["sectors"].as_array().unwrap();
     assert_eq!(sectors.len(), len.div_ceil(4096));
-    assert_eq!(sectors[0]["address"], 0x26000);
+    assert_eq!(sectors[0]["address"], 0x28000);
     let (out, err) = run(dir, &args, 0);
     assert!(
-        out.contains("model") && out.contains("0x00026000.."),
+        out.contains("model") && out.contains("0x00028000.."),
         "{out}"
     );
     assert!(
@@ -167,7 +167,7 @@ fn a_tail_is_shown_and_merged() {
         assert_eq!(said["same_model"], false);
         // It goes where the old one went.
         let args = [&["flash", new, "--dry-run"][..], &BOARD].concat();
-        assert_eq!(json(dir, &args)["pieces"][0]["address"], 0x26000);
+        assert_eq!(json(dir, &args)["pieces"][0]["address"], 0x28000);
     }
     let said = json(dir, &["inspect", "n.hex"]);
     assert_eq!(said["labels"][3], "mine");

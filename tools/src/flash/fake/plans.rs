@@ -158,7 +158,7 @@ fn refusals_name_what_was_found_and_what_comes_next() {
         ),
         (
             placed(dir.path(), "b.hex", &image("fake"), &nrf()),
-            "the address 0x26000, where regions.model is at 0x8020000",
+            "the address 0x28000, where regions.model is at 0x8020000",
         ),
         (
             placed(dir.path(), "c.bin", &image("fake")[..2000], &board),
