@@ -229,7 +229,7 @@ proptest! {
                 laid_values[layout.value(t, c)] = values[t * d + c];
             }
         }
-        let context = Context { keys: &laid_keys, values: &laid_values, layout, len, causal: false, scale };
+        let context = Context { keys: &laid_keys, values: &laid_values, layout, len, scale };
         // The query stands in the last of three rows; its heads are replaced one after the other.
         let mut words = vec![0; Panel::words(d)];
         let mut rows = Panel::new(&mut words, 3, d);
@@ -395,7 +395,7 @@ proptest! {
         };
         let mut weights = vec![0; 4 * usize::from(shift)];
         let layout = HeadLayout::new(k, shift.into());
-        let context = Context { keys: &bytes, values: &bytes, layout, len: bytes.len(), causal: false, scale };
+        let context = Context { keys: &bytes, values: &bytes, layout, len: bytes.len(), scale };
         attend(&context, &mut output, 1, &mut weights);
         linear_keys(&linear, &input, 2, &layout, &mut out);
         linear_values(&linear, &input, 2, &layout, &mut out);

@@ -534,109 +534,115 @@ pub struct Layout {
 #[derive(Clone, Copy)]
 struct Part {
     kinds: &'static [TensorKind],
-    /// The first block and the one after the last; none for tensors of no block.
-    blocks: Option<(u16, u16)>,
+    /// The first block's number, or [`NO_LAYER`].
+    first: u16,
+    /// Blocks; 1 for tensors of no block.
+    blocks: u16,
+    /// Whether its blocks have cross-attention.
     cross: bool,
 }
 
 const PARTS: usize = 6;
 
-impl Part {
-    const fn all(c: &ModelConfig) -> [Self; PARTS] {
-        const fn once(kinds: &'static [TensorKind]) -> Part {
-            Part {
-                kinds,
-                blocks: None,
-                cross: false,
-            }
-        }
-        const fn blocks(first: u16, end: u16, cross: bool) -> Part {
-            Part {
-                kinds: &BLOCK,
-                blocks: Some((first, end)),
-                cross,
-            }
-        }
-        [
-            once(&PREFIX),
-            blocks(0, c.n_layers, false),
-            once(&SUFFIX),
-            once(&DECODER_PREFIX),
-            blocks(c.n_layers, c.total_layers(), true),
-            once(&DECODER_SUFFIX),
-        ]
-    }
-
-    /// Returns the kinds that one block, or the part, has.
-    fn kinds(self, config: &ModelConfig) -> impl Iterator<Item = TensorKind> {
-        let kinds = self.kinds.iter().copied();
-        kinds.filter(move |k| k.present(config) && (self.cross || !k.is_cross()))
-    }
-
-    /// Returns the layers that its tensors are of.
-    fn layers(self) -> core::ops::Range<u16> {
-        match self.blocks {
-            Some((first, end)) => first..end,
-            None => 0..1,
-        }
-    }
-}
-
 impl Layout {
     /// Returns the layout of a model.
     pub fn new(config: &ModelConfig) -> Self {
-        Self {
+        let mut layout = Self {
             config: *config,
-            counts: Part::all(config).map(|part| part.kinds(config).count() as u16),
+            counts: [0; PARTS],
+        };
+        for index in 0..PARTS {
+            let part = layout.part(index);
+            let kinds = part.kinds.iter();
+            let count = kinds.filter(|&&k| layout.has(&part, k)).count();
+            if let Some(place) = layout.counts.get_mut(index) {
+                *place = count as u16;
+            }
+        }
+        layout
+    }
+
+    /// Returns a run of the directory; an empty one after the last.
+    const fn part(&self, index: usize) -> Part {
+        let c = &self.config;
+        let (kinds, first, blocks): (&'static [TensorKind], u16, u16) = match index {
+            0 => (&PREFIX, NO_LAYER, 1),
+            1 => (&BLOCK, 0, c.n_layers),
+            2 => (&SUFFIX, NO_LAYER, 1),
+            3 => (&DECODER_PREFIX, NO_LAYER, 1),
+            4 => (&BLOCK, c.n_layers, c.total_layers() - c.n_layers),
+            5 => (&DECODER_SUFFIX, NO_LAYER, 1),
+            _ => (&[], NO_LAYER, 0),
+        };
+        Part {
+            kinds,
+            first,
+            blocks,
+            cross: index == 4,
         }
     }
 
-    /// Returns each part with the tensors of one of its blocks, and how many blocks it has.
-    fn parts(&self) -> impl Iterator<Item = (Part, usize, usize)> + '_ {
-        let parts = Part::all(&self.config).into_iter().zip(self.counts);
-        parts.map(|(part, count)| (part, count.into(), part.layers().len()))
+    /// Returns whether a block of a part, or the part, has a tensor.
+    fn has(&self, part: &Part, kind: TensorKind) -> bool {
+        (part.cross || !kind.is_cross()) && kind.present(&self.config)
     }
 
     /// Returns the number of tensors.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.parts().map(|(_, count, blocks)| count * blocks).sum()
+        let counts = self.counts.iter().enumerate();
+        counts.fold(0, |sum, (index, &count)| {
+            sum + usize::from(count) * usize::from(self.part(index).blocks)
+        })
     }
 
     /// Returns the tensors in the directory's order.
     pub fn iter(&self) -> impl Iterator<Item = TensorSpec> + '_ {
-        let config = &self.config;
-        Part::all(config).into_iter().flat_map(move |part| {
-            part.layers().flat_map(move |layer| {
-                let layer = part.blocks.map_or(NO_LAYER, |_| layer);
-                part.kinds(config).map(move |kind| {
-                    let (rows, cols) = kind.shape(config);
-                    TensorSpec {
+        let (mut index, mut block, mut place) = (0, 0, 0);
+        core::iter::from_fn(move || {
+            while index < PARTS {
+                let part = self.part(index);
+                if block >= part.blocks {
+                    (index, block) = (index + 1, 0);
+                    continue;
+                }
+                let Some(&kind) = part.kinds.get(place) else {
+                    (block, place) = (block + 1, 0);
+                    continue;
+                };
+                place += 1;
+                if self.has(&part, kind) {
+                    let (rows, cols) = kind.shape(&self.config);
+                    // Parts without blocks have one, whose number stays.
+                    let layer = part.first.saturating_add(block);
+                    return Some(TensorSpec {
                         kind,
                         layer,
                         rows,
                         cols,
-                    }
-                })
-            })
+                    });
+                }
+            }
+            None
         })
     }
 
     /// Returns a tensor's place in the directory, if the model has it.
     pub fn index(&self, kind: TensorKind, layer: u16) -> Option<usize> {
         let mut before = 0;
-        for (part, count, blocks) in self.parts() {
-            let block = match part.blocks {
-                None => (layer == NO_LAYER).then_some(0),
-                Some((first, end)) => (first..end)
-                    .contains(&layer)
-                    .then(|| usize::from(layer - first)),
-            };
-            let place = || part.kinds(&self.config).position(|k| k == kind);
-            if let Some(place) = block.and_then(|block| Some(block * count + place()?)) {
-                return Some(before + place);
+        for (index, &count) in self.counts.iter().enumerate() {
+            let part = self.part(index);
+            let block = layer.wrapping_sub(part.first);
+            if block < part.blocks {
+                let mut place = before + usize::from(block) * usize::from(count);
+                for &k in part.kinds.iter().filter(|&&k| self.has(&part, k)) {
+                    if k == kind {
+                        return Some(place);
+                    }
+                    place += 1;
+                }
             }
-            before += count * blocks;
+            before += usize::from(count) * usize::from(part.blocks);
         }
         None
     }

@@ -193,8 +193,6 @@ pub struct Context<'a> {
     pub layout: HeadLayout,
     /// Tokens, at most the layout's capacity.
     pub len: usize,
-    /// Whether the queries are the last tokens of the sequence, none of which sees a later one.
-    pub causal: bool,
     /// The fixed-point factors.
     pub scale: AttentionScale,
 }
@@ -203,12 +201,27 @@ pub struct Context<'a> {
 ///
 /// Scratch: `weights`, `4 · capacity` words.
 pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weights: &mut [u32]) {
+    attend_masked::<false>(context, queries, head, weights);
+}
+
+/// As [`attend`], of queries that are the last tokens of the sequence, none of which sees a later one.
+pub fn attend_causal(
+    context: &Context<'_>,
+    queries: &mut Panel<'_>,
+    head: usize,
+    weights: &mut [u32],
+) {
+    attend_masked::<true>(context, queries, head, weights);
+}
+
+fn attend_masked<const CAUSAL: bool>(
+    context: &Context<'_>,
+    queries: &mut Panel<'_>,
+    head: usize,
+    weights: &mut [u32],
+) {
     let Context {
-        layout,
-        len,
-        causal,
-        scale,
-        ..
+        layout, len, scale, ..
     } = *context;
     let h = layout.head_dim();
     let first = head * h;
@@ -217,7 +230,7 @@ pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weigh
         return;
     };
     scores(queries, first, h, layout.head(context.keys, head), weights);
-    if causal {
+    if CAUSAL {
         later_keys(queries.rows(), len, |row, key| {
             // A key that the row sees does not change its maximum.
             let first = weights.get(row).copied();
@@ -229,7 +242,7 @@ pub fn attend(context: &Context<'_>, queries: &mut Panel<'_>, head: usize, weigh
         });
     }
     let mut totals = exponentials(weights, len, scale.softmax, scale.softmax_mantissa);
-    if causal {
+    if CAUSAL {
         later_keys(queries.rows(), len, |row, key| {
             let place = weights.get_mut(4 * (key / 2) + row);
             if let (Some(word), Some(total)) = (place, totals.get_mut(row)) {

@@ -35,7 +35,9 @@ use portable as isa;
 #[cfg(any(tailtune_kernels = "armv6m", tailtune_kernels = "armv7m"))]
 use thumb as isa;
 
-pub use attention::{AttentionScale, Context, HeadLayout, attend, linear_keys, linear_values};
+pub use attention::{
+    AttentionScale, Context, HeadLayout, attend, attend_causal, linear_keys, linear_values,
+};
 pub use layer_norm::{Norm, layer_norm_i16, layer_norm_panel};
 pub use linear::{
     Linear, channel_place, linear_add_i16, linear_i8, linear_i16, linear_panel, linear_row_i16,

@@ -3,8 +3,8 @@
 use super::plan::{ArenaPlan, Regions};
 use super::view::{Attention, SubLayerInput};
 use crate::kernels::{
-    Context, HeadLayout, Panel, attend, layer_norm_i16, layer_norm_panel, linear_add_i16,
-    linear_keys, linear_panel, linear_values, requantize_panel,
+    Context, HeadLayout, Panel, attend, attend_causal, layer_norm_i16, layer_norm_panel,
+    linear_add_i16, linear_keys, linear_panel, linear_values, requantize_panel,
 };
 use core::ops::Range;
 
@@ -95,7 +95,6 @@ pub(super) fn attention(
         values: r.values,
         layout: *layout,
         len,
-        causal: false,
         scale: part.scale,
     };
     attend_heads(&context, &mut queries, weights);
@@ -107,6 +106,17 @@ pub(super) fn attention(
 pub(super) fn attend_heads(context: &Context<'_>, queries: &mut Panel<'_>, weights: &mut [u32]) {
     for head in 0..queries.columns() / context.layout.head_dim() {
         attend(context, queries, head, weights);
+    }
+}
+
+/// As [`attend_heads`], where no query sees a later token.
+pub(super) fn attend_heads_causal(
+    context: &Context<'_>,
+    queries: &mut Panel<'_>,
+    weights: &mut [u32],
+) {
+    for head in 0..queries.columns() / context.layout.head_dim() {
+        attend_causal(context, queries, head, weights);
     }
 }
 

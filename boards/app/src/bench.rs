@@ -174,7 +174,6 @@ pub fn operators(meter: &mut impl Meter, o: &mut Operands) {
         values: values.get(..T * D).unwrap_or(&[]),
         layout: HeadLayout::new(D, T),
         len: T,
-        causal: false,
         scale,
     };
     let queries = o.output.get(..T * D).unwrap_or(&[]);

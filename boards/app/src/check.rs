@@ -5,8 +5,8 @@
 
 use tailtune::kernels::{
     AttentionScale, Context, HeadLayout, Linear, Norm, Panel, ROWS, Requantize, attend,
-    exponentials, layer_norm_i16, layer_norm_panel, linear_add_i16, linear_i8, linear_i16,
-    linear_keys, linear_panel, linear_row_i16, linear_values, requantize_panel,
+    attend_causal, exponentials, layer_norm_i16, layer_norm_panel, linear_add_i16, linear_i8,
+    linear_i16, linear_keys, linear_panel, linear_row_i16, linear_values, requantize_panel,
 };
 use tailtune::quant::Scaling;
 
@@ -300,14 +300,17 @@ fn attention(
         values: &o.values,
         layout: HeadLayout::new(head_dim, len),
         len,
-        causal: random.next() & 1 == 1,
         scale,
     };
     let d = heads * head_dim;
     let mut queries = Panel::new(&mut o.input, rows, d);
     queries.fill(&o.rows);
+    let masked = random.next() & 1 == 1;
     for head in 0..heads {
-        attend(&context, &mut queries, head, &mut o.scores);
+        match masked {
+            true => attend_causal(&context, &mut queries, head, &mut o.scores),
+            false => attend(&context, &mut queries, head, &mut o.scores),
+        }
     }
     hash.panel(&queries);
     hash.0

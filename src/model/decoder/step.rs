@@ -4,7 +4,7 @@
 //! token of each of several sequences. All linear layers take the rows together.
 
 use super::super::InputError;
-use super::super::attention::{add_contexts, attend_heads, sub_layer_input};
+use super::super::attention::{add_contexts, attend_heads, attend_heads_causal, sub_layer_input};
 use super::super::embedding::add;
 use super::super::feed_forward::feed_forward;
 use super::super::view::{Attention, Block, global_norm};
@@ -273,20 +273,19 @@ impl Step<'_> {
                 values: r.values.get(place)?,
                 layout: self.layout,
                 len,
-                causal: true,
                 scale: part.scale,
             })
         };
         match self.rows {
             Rows::Sequence { lane } => {
-                attend_heads(&context(lane, self.len + n)?, &mut queries, weights);
+                attend_heads_causal(&context(lane, self.len + n)?, &mut queries, weights);
             }
             Rows::Lanes { first } => {
                 for row in 0..n {
                     // Each row attends to a sequence of its own: alone, in a panel of its own.
                     let mut alone = Panel::new(other, 1, d);
                     copy_row(&queries, row, &mut alone, 0);
-                    attend_heads(&context(first + row, self.len + 1)?, &mut alone, weights);
+                    attend_heads_causal(&context(first + row, self.len + 1)?, &mut alone, weights);
                     copy_row(&alone, 0, &mut queries, row);
                 }
             }
@@ -336,7 +335,6 @@ impl Step<'_> {
             values: r.cross_values.get(place)?,
             layout,
             len: self.memory_len,
-            causal: false,
             scale: part.scale,
         };
         attend_heads(&context, &mut queries, weights);
