@@ -634,12 +634,9 @@ impl Layout {
             let part = self.part(index);
             let block = layer.wrapping_sub(part.first);
             if block < part.blocks {
-                let mut place = before + usize::from(block) * usize::from(count);
-                for &k in part.kinds.iter().filter(|&&k| self.has(&part, k)) {
-                    if k == kind {
-                        return Some(place);
-                    }
-                    place += 1;
+                let mut kinds = part.kinds.iter().filter(|&&k| self.has(&part, k));
+                if let Some(place) = kinds.position(|&k| k == kind) {
+                    return Some(before + usize::from(block) * usize::from(count) + place);
                 }
             }
             before += usize::from(count) * usize::from(part.blocks);
