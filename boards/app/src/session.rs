@@ -40,8 +40,10 @@ pub trait Platform {
         job
     }
 
-    /// Returns executed instructions, or what the board counts in their place, since some start; 0 on a
-    /// board that counts nothing. It wraps.
+    /// Starts counting executed instructions, or what the board counts in their place, from 0.
+    fn restart_clock(&mut self) {}
+
+    /// Returns what was counted since; 0 on a board that counts nothing.
     fn clock(&mut self) -> u32 {
         0
     }

@@ -53,6 +53,10 @@ impl Platform for Semihosting {
         println!("{} {}/{}", phase, done, total);
     }
 
+    fn restart_clock(&mut self) {
+        self.counter = counter::Counter::start();
+    }
+
     /// Instructions where the emulator counts them.
     fn clock(&mut self) -> u32 {
         self.counter.executed()
