@@ -63,7 +63,9 @@ impl What {
             Self::Decoder => head || name.starts_with("decoder."),
             Self::Last(n) => {
                 let last = |block| block + n >= usize::from(n_layers);
-                head || is_of(name, names::POOLER) || is_of(name, last_norm) || block(name, blocks).is_some_and(last)
+                head || is_of(name, names::POOLER)
+                    || is_of(name, last_norm)
+                    || block(name, blocks).is_some_and(last)
             }
             Self::NormBias => {
                 let norms = [names::FINAL_NORM, names::DECODER_NORM];
