@@ -38,7 +38,10 @@ pub use header::{
 };
 pub(crate) use patch::planned_patch_bytes;
 pub use patch::{copy_patch, patch_bytes, patch_range, patch_tensor_mut};
-pub use tensor::{DataType, Layout, NO_LAYER, QuantRule, TensorEntry, TensorKind, TensorSpec};
+pub use tensor::{
+    AttentionKinds, CROSS_ATTENTION, DataType, Layout, NO_LAYER, QuantRule, SELF_ATTENTION,
+    TensorEntry, TensorKind, TensorSpec,
+};
 
 use crate::quant::Scaling;
 use zerocopy::little_endian::U32;

@@ -263,6 +263,48 @@ const DECODER_SUFFIX: [TensorKind; 4] = {
     [DecoderNorm, OutputInput, OutputProjection, OutputEpilogue]
 };
 
+/// The kinds of an attention sub-layer's tensors: the input's requantize, the norm, then weight and
+/// epilogue of query, key, value and output, softmax and context.
+pub type AttentionKinds = [TensorKind; 12];
+
+/// Those of self-attention.
+pub const SELF_ATTENTION: AttentionKinds = {
+    use TensorKind::*;
+    [
+        AttnInput,
+        Norm1,
+        Query,
+        QueryEpilogue,
+        Key,
+        KeyEpilogue,
+        Value,
+        ValueEpilogue,
+        Out,
+        OutEpilogue,
+        Softmax,
+        Context,
+    ]
+};
+
+/// Those of a decoder's attention to its encoder's rows.
+pub const CROSS_ATTENTION: AttentionKinds = {
+    use TensorKind::*;
+    [
+        CrossInput,
+        CrossNorm,
+        CrossQuery,
+        CrossQueryEpilogue,
+        CrossKey,
+        CrossKeyEpilogue,
+        CrossValue,
+        CrossValueEpilogue,
+        CrossOut,
+        CrossOutEpilogue,
+        CrossSoftmax,
+        CrossContext,
+    ]
+};
+
 /// How the numbers beside a tensor's data (shifts, zero point, scale) are used and checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuantRule {

@@ -1,6 +1,8 @@
 //! One block's tensors, as the kernels take them.
 
-use crate::image::{Image, NO_LAYER, NormOrder, Tensor, TensorKind};
+use crate::image::{
+    AttentionKinds, CROSS_ATTENTION, Image, NO_LAYER, NormOrder, SELF_ATTENTION, Tensor, TensorKind,
+};
 use crate::kernels::{AttentionScale, Linear, Norm, Requantize};
 
 /// From the residual stream to a sub-layer's int8 input.
@@ -47,55 +49,15 @@ pub(crate) struct Block<'a> {
     pub feed_forward: FeedForward<'a>,
 }
 
-/// The kinds of an attention sub-layer's tensors: the input's requantize, the norm, then weight and
-/// epilogue of query, key, value and output, softmax and context.
-type AttentionKinds = [TensorKind; 12];
-
-const SELF: AttentionKinds = {
-    use TensorKind::*;
-    [
-        AttnInput,
-        Norm1,
-        Query,
-        QueryEpilogue,
-        Key,
-        KeyEpilogue,
-        Value,
-        ValueEpilogue,
-        Out,
-        OutEpilogue,
-        Softmax,
-        Context,
-    ]
-};
-
-const CROSS: AttentionKinds = {
-    use TensorKind::*;
-    [
-        CrossInput,
-        CrossNorm,
-        CrossQuery,
-        CrossQueryEpilogue,
-        CrossKey,
-        CrossKeyEpilogue,
-        CrossValue,
-        CrossValueEpilogue,
-        CrossOut,
-        CrossOutEpilogue,
-        CrossSoftmax,
-        CrossContext,
-    ]
-};
-
 impl<'a> Block<'a> {
     /// Returns block `layer`; none if the image lacks a tensor, which a parsed image does not.
     pub fn new(image: &Image<'a>, layer: u16) -> Option<Self> {
         let config = image.config();
         let decodes = layer >= config.n_layers && config.has_encoder();
         Some(Self {
-            attention: Attention::new(image, layer, &SELF)?,
+            attention: Attention::new(image, layer, &SELF_ATTENTION)?,
             cross: match decodes {
-                true => Some(Attention::new(image, layer, &CROSS)?),
+                true => Some(Attention::new(image, layer, &CROSS_ATTENTION)?),
                 false => None,
             },
             feed_forward: FeedForward::new(image, layer)?,

@@ -5,7 +5,7 @@ mod common;
 
 use common::{TinyModel, json, run};
 use std::path::Path;
-use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder, Pooling};
+use tailtune::image::{Activation, InputKind, ModelConfig, NormOrder};
 use tailtune::model::Head;
 use tailtune::model::latent::latent_bytes;
 use tailtune::tune::block::{
@@ -18,31 +18,12 @@ use tailtune::tune::{
 };
 use tailtune_tools::image_writer::AlignedBytes;
 use tailtune_tools::int8::Int8Model;
+use tailtune_tools::models;
 use tailtune_tools::synthetic;
 
 const ADDED: u16 = 2;
 
-const KWT1: ModelConfig = ModelConfig {
-    n_layers: 12,
-    d_model: 64,
-    n_heads: 1,
-    d_ff: 256,
-    seq_len: 99,
-    n_classes: 12,
-    input: InputKind::Frames {
-        n_frames: 98,
-        n_features: 40,
-    },
-    class_token: true,
-    norm: NormOrder::Post,
-    activation: Activation::Gelu,
-    pooling: Pooling::ClassToken,
-    embed_norm: false,
-    final_norm: false,
-    embedding_rank: 0,
-    pooler: false,
-    decoder: None,
-};
+const KWT1: ModelConfig = models::KWT1.0;
 
 fn small(d_model: u16, n_heads: u16, d_ff: u16, post: bool, relu: bool) -> ModelConfig {
     ModelConfig {

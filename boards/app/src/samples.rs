@@ -5,6 +5,7 @@ use crate::job::{Job, LABEL_BYTES};
 use crate::session::{MAX_CLASSES, Platform};
 use embedded_storage::nor_flash::NorFlash;
 use tailtune::image::{Image, InputKind};
+use tailtune::model::decoder::argmax;
 use tailtune::model::{Encoder, Features, Head, Input, InputError};
 use tailtune::tune::{FlashReplay, Replay};
 use zerocopy::FromBytes;
@@ -146,13 +147,7 @@ pub(crate) fn best_class(head: &Head<'_>, features: &Features<'_>) -> Option<u16
 
 /// Returns the place of the greatest logit, the first of equal ones.
 pub(crate) fn first_greatest(logits: &[i16]) -> Option<u16> {
-    let mut best: Option<(u16, i16)> = None;
-    for (class, &logit) in (0u16..).zip(logits) {
-        if best.is_none_or(|(_, most)| logit > most) {
-            best = Some((class, logit));
-        }
-    }
-    best.map(|(class, _)| class)
+    (!logits.is_empty()).then(|| argmax(logits) as u16)
 }
 
 /// Returns bytes as the int8 values that they are.

@@ -66,7 +66,13 @@ impl Decoder<'_> {
     /// # Errors
     /// As [`step`](Self::step); [`InputError::Length`] without a token.
     pub fn extend(&mut self, tokens: &[u32]) -> Result<&[i16], InputError> {
-        self.extend_with(tokens, |_, _| ())
+        self.feed(tokens, None, |decoder, index, row| {
+            // The others' logits nobody reads.
+            if index + 1 == tokens.len() {
+                let _ = decoder.project(row, 0);
+            }
+        })?;
+        Ok(self.logits(0))
     }
 
     /// As [`extend`](Self::extend), and calls `each(i, logits)` with the logits after every token.

@@ -8,6 +8,7 @@ use super::terminal::{kib, percent, print, print_json, progress, table};
 use super::{CommandError, eval, plan, remedies, wrong_call};
 use crate::audio::FrontEnd;
 use crate::board::{self, Board};
+use crate::data::spread;
 use crate::float_model::FloatModel;
 use crate::int8::Int8Model;
 use crate::output::{Placement, write_image};
@@ -80,8 +81,7 @@ impl Convert {
         let data = source::open_unlabelled(&self.calibrate)?;
         let clips = Reader::of_taken(&self.model, &taken)?.read_to_calibrate(&data)?;
         let (int8, quantized) = quantized_with(model, &clips, &board.name, &sections)?;
-        let step = clips.len().div_ceil(NOISE_CLIPS).max(1);
-        let few: Vec<ModelInput> = clips.iter().step_by(step).cloned().collect();
+        let few: Vec<ModelInput> = spread(&clips, NOISE_CLIPS).cloned().collect();
         let noise = sqnr::measure(model, &int8, &few)?;
         let agreement = eval::agreement_on(model, &int8, &clips)?;
         write_image(&self.output, int8.bytes(), &place)?;

@@ -10,6 +10,7 @@ use super::source::{self, Reader, Silence};
 use super::terminal::{percent, print, print_json, progress, table};
 use super::{CommandError, convert, wrong_call};
 use crate::board::{self, Board};
+use crate::data::spread;
 use crate::evaluation::text::{self, PretrainingHeads};
 use crate::evaluation::{Column, Evaluation, html};
 use crate::float_model::FloatModel;
@@ -159,8 +160,8 @@ impl Eval {
         };
         let hint = "the emulated board runs an image: give one, or --calibrate DATA with a model directory";
         let int8 = subjects.int8.as_ref().ok_or_else(|| wrong_call(hint))?;
-        let step = clips.len().div_ceil(self.on_board as usize).max(1);
-        let few: Vec<ModelInput> = clips.iter().step_by(step).cloned().collect();
+        let few = spread(clips, self.on_board as usize);
+        let few: Vec<ModelInput> = few.cloned().collect();
         on_board::classify(board, int8, &few).map(Some)
     }
 

@@ -19,6 +19,11 @@ use std::path::{Path, PathBuf};
 use tailtune::image::{InputKind, ModelConfig};
 use tokenizers::Tokenizer;
 
+/// Returns at most `most` of the items, evenly spread over them.
+pub fn spread<T>(items: &[T], most: usize) -> impl Iterator<Item = &T> {
+    items.iter().step_by(items.len().div_ceil(most).max(1))
+}
+
 /// Why data could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -7,7 +7,9 @@ use super::{Context, QuantizeError, SiteReport, activation_table, fixed, range::
 use crate::float_model::{CrossAttention, DecoderLayer, Layer, Linear, Norm};
 use crate::image_writer::TensorData;
 use crate::reference::Site;
-use tailtune::image::{Activation, NormOrder, TensorKind};
+use tailtune::image::{
+    Activation, AttentionKinds, CROSS_ATTENTION, NormOrder, SELF_ATTENTION, TensorKind,
+};
 
 /// Quantizes block `index`: self-attention and feed-forward.
 pub(crate) fn quantize(
@@ -41,9 +43,7 @@ struct Part<'l> {
     norm: &'l Norm,
     /// Input, queries, keys, values, context.
     sites: [Site; 5],
-    /// The input's requantize, the norm; weight and epilogue of query, key, value and output; softmax,
-    /// context.
-    kinds: [TensorKind; 12],
+    kinds: AttentionKinds,
     /// Scales of the stream that it adds to, and of the one after its post-norm.
     stream: f64,
     next: f64,
@@ -56,7 +56,6 @@ fn self_attention(
     stream: f64,
     next: f64,
 ) -> Result<(), QuantizeError> {
-    use TensorKind::*;
     let part = Part {
         layers: [&layer.q, &layer.k, &layer.v, &layer.o],
         norm: &layer.norm1,
@@ -67,20 +66,7 @@ fn self_attention(
             Site::Value(l),
             Site::Context(l),
         ],
-        kinds: [
-            AttnInput,
-            Norm1,
-            Query,
-            QueryEpilogue,
-            Key,
-            KeyEpilogue,
-            Value,
-            ValueEpilogue,
-            Out,
-            OutEpilogue,
-            Softmax,
-            TensorKind::Context,
-        ],
+        kinds: SELF_ATTENTION,
         stream,
         next,
     };
@@ -94,7 +80,6 @@ fn cross_attention(
     memory: &Quantization,
     scales: &BlockScales,
 ) -> Result<(), QuantizeError> {
-    use TensorKind::*;
     let part = Part {
         layers: [&layer.q, &layer.k, &layer.v, &layer.o],
         norm: &layer.norm,
@@ -105,20 +90,7 @@ fn cross_attention(
             Site::CrossValue(l),
             Site::CrossContext(l),
         ],
-        kinds: [
-            CrossInput,
-            CrossNorm,
-            CrossQuery,
-            CrossQueryEpilogue,
-            CrossKey,
-            CrossKeyEpilogue,
-            CrossValue,
-            CrossValueEpilogue,
-            CrossOut,
-            CrossOutEpilogue,
-            CrossSoftmax,
-            CrossContext,
-        ],
+        kinds: CROSS_ATTENTION,
         stream: scales.cross,
         next: scales.feed_forward,
     };

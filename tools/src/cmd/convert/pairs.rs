@@ -3,6 +3,7 @@
 use super::{Convert, image, sites};
 use crate::cmd::CommandError;
 use crate::cmd::terminal::{percent, print, print_json, progress};
+use crate::data::spread;
 use crate::evaluation::sequence::{Question, Tokenizers, questions};
 use crate::float_model::FloatModel;
 use crate::int8::{Int8Model, argmax};
@@ -92,7 +93,6 @@ fn encoded<'i>(model: &FloatModel, input: &'i ModelInput) -> Option<&'i ModelInp
 
 /// Returns at most `n` pairs, evenly spread; of several right targets the first.
 fn fed(model: &FloatModel, questions: &[Question], n: usize) -> Vec<Fed> {
-    let step = questions.len().div_ceil(n).max(1);
     let (start, most) = model
         .config
         .decoder
@@ -105,7 +105,7 @@ fn fed(model: &FloatModel, questions: &[Question], n: usize) -> Vec<Fed> {
             tokens: tokens.take(most).collect(),
         }
     };
-    questions.iter().step_by(step).map(one).collect()
+    spread(questions, n).map(one).collect()
 }
 
 /// Returns how often int8 and float agree on the next token, and the logits' signal to noise in dB.

@@ -5,6 +5,7 @@ use super::on_board::{OnBoard, decode};
 use crate::cmd::convert::pairs;
 use crate::cmd::terminal::{percent, print, print_json, progress, table};
 use crate::cmd::{CommandError, wrong_call};
+use crate::data::spread;
 use crate::evaluation::sequence::{Question, Tokenizers, count, questions, written};
 use crate::float_model::FloatModel;
 use crate::import::read_model;
@@ -67,9 +68,9 @@ impl Eval {
             bar.finish_and_clear();
             columns.push(Column::new(&name, &written, &questions));
             if let (Some(board), Search::Greedy) = (&self.board, search) {
-                let step = inputs.len().div_ceil(self.on_board as usize).max(1);
-                let few: Vec<ModelInput> = inputs.iter().step_by(step).cloned().collect();
-                let want: Vec<Vec<u32>> = written.iter().step_by(step).cloned().collect();
+                let most = self.on_board as usize;
+                let few: Vec<ModelInput> = spread(&inputs, most).cloned().collect();
+                let want: Vec<Vec<u32>> = spread(&written, most).cloned().collect();
                 on_board = Some(decode(board, int8, &few, &want)?);
             }
         }
