@@ -71,7 +71,6 @@ pub struct Image<'a> {
     tokenizer: &'a [u8],
     target_tokenizer: &'a [u8],
     layout: Layout,
-    config: ModelConfig,
     model_id: ModelId,
     patch: Option<patch::Patch<'a>>,
 }
@@ -162,7 +161,6 @@ impl<'a> Image<'a> {
             tokenizer,
             target_tokenizer,
             layout,
-            config,
             model_id,
             patch: None,
         })
@@ -184,7 +182,7 @@ impl<'a> Image<'a> {
 
     /// Returns the architecture.
     pub const fn config(&self) -> &ModelConfig {
-        &self.config
+        self.layout.config()
     }
 
     /// Returns the format's minor version that the image was written in.
@@ -201,7 +199,7 @@ impl<'a> Image<'a> {
     pub const fn labels(&self) -> Labels<'a> {
         Labels {
             bytes: self.labels,
-            count: self.config.n_classes,
+            count: self.config().n_classes,
         }
     }
 
@@ -260,7 +258,7 @@ impl<'a> Image<'a> {
     /// Returns the tensor whose scale and zero point are those of the encoder's feature: what the pooling
     /// gives, or the pooler behind it. None of a model without an encoder.
     pub fn feature(&self) -> Option<Tensor<'a>> {
-        let kind = match self.config.pooler {
+        let kind = match self.config().pooler {
             true => TensorKind::PoolerTable,
             false => TensorKind::Pooled,
         };

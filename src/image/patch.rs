@@ -62,7 +62,7 @@ impl<'a> Patch<'a> {
             // Each comes after the one before it in the layout.
             let spec = specs.find(|s| s.kind as u8 == entry.kind && s.layer == entry.layer.get());
             let spec = spec.ok_or(bad)?;
-            end = check_entry(bytes, entry, &spec, &image.config, end).map_err(|reason| {
+            end = check_entry(bytes, entry, &spec, image.config(), end).map_err(|reason| {
                 ImageError::Tensor {
                     kind: spec.kind,
                     layer: spec.layer,

@@ -604,6 +604,11 @@ impl Layout {
         layout
     }
 
+    /// Returns the model that it is of.
+    pub const fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
     /// Returns a run of the directory; an empty one after the last.
     const fn part(&self, index: usize) -> Part {
         let c = &self.config;

@@ -44,28 +44,26 @@ pub(crate) struct FeedForward<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Block<'a> {
     pub attention: Attention<'a>,
-    /// Of a decoder that reads an encoder's rows.
-    pub cross: Option<Attention<'a>>,
     pub feed_forward: FeedForward<'a>,
 }
 
 impl<'a> Block<'a> {
     /// Returns block `layer`; none if the image lacks a tensor, which a parsed image does not.
     pub fn new(image: &Image<'a>, layer: u16) -> Option<Self> {
-        let config = image.config();
-        let decodes = layer >= config.n_layers && config.has_encoder();
         Some(Self {
             attention: Attention::new(image, layer, &SELF_ATTENTION)?,
-            cross: match decodes {
-                true => Some(Attention::new(image, layer, &CROSS_ATTENTION)?),
-                false => None,
-            },
             feed_forward: FeedForward::new(image, layer)?,
         })
     }
 }
 
 impl<'a> Attention<'a> {
+    /// Returns the cross-attention of decoder block `layer`; none where there is no encoder, and as
+    /// [`Block::new`]. Not part of a block: an encoder's would carry its room.
+    pub fn cross(image: &Image<'a>, layer: u16) -> Option<Self> {
+        Self::new(image, layer, &CROSS_ATTENTION)
+    }
+
     fn new(image: &Image<'a>, layer: u16, kinds: &AttentionKinds) -> Option<Self> {
         let &[
             input,

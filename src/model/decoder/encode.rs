@@ -4,7 +4,7 @@
 use super::super::attention::keys_values_at;
 use super::super::encoder::Progress;
 use super::super::plan::TOKEN_BLOCK;
-use super::super::view::{Block, global_norm, requantize};
+use super::super::view::{Attention, global_norm, requantize};
 use super::super::{Encoder, Input, InputError};
 use super::plan::split_cross;
 use super::{Decoder, State};
@@ -100,7 +100,7 @@ impl Encoding<'_, '_> {
         let size = layout.capacity() * d;
         let caches = rows_mut(self.cross_keys, size).zip(rows_mut(self.cross_values, size));
         for (layer, (keys, values)) in layers.zip(caches) {
-            let cross = Block::new(&e.image, layer)?.cross?;
+            let cross = Attention::cross(&e.image, layer)?;
             keys_values_at(&cross, &memory, self.row, &layout, keys, values);
         }
         Some(())

@@ -32,7 +32,7 @@ pub use plan::{DecoderPlan, decoder_arena_bytes, tuned_decoder_arena_bytes};
 
 use super::embedding;
 use super::head::output_weight;
-use super::view::{Block, linear};
+use super::view::{Attention, Block, linear};
 use super::{Encoder, EncoderError};
 use crate::image::{DecoderConfig, Image, NO_LAYER, Tensor, TensorKind};
 use crate::kernels::Linear;
@@ -122,6 +122,9 @@ impl<'a> Decoder<'a> {
         let missing = EncoderError::MissingTensor;
         for layer in image.config().n_layers..image.config().total_layers() {
             Block::new(image, layer).ok_or(missing)?;
+            if image.config().has_encoder() {
+                Attention::cross(image, layer).ok_or(missing)?;
+            }
         }
         let get = |kind| image.tensor(kind, NO_LAYER).ok_or(missing);
         let output = output_weight(&config);

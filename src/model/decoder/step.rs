@@ -229,23 +229,19 @@ impl Decoder<'_> {
                 let residual = r.residual.get(..step.n * d)?;
                 latent.keep(&block.attention.input, step.len, residual, r.rows);
             }
-            step.block(&block, index, &mut r)?;
+            step.self_attention(&block.attention, index, &mut r)?;
+            if config.has_encoder() {
+                let cross = Attention::cross(&self.image, config.n_layers + index as u16)?;
+                step.cross_attention(&cross, index, &mut r)?;
+            }
+            let residual = r.residual.get_mut(..step.n * d)?;
+            feed_forward(&block.feed_forward, residual, d, r.rows, r.scratch);
         }
         Some(())
     }
 }
 
 impl Step<'_> {
-    fn block(&self, block: &Block<'_>, index: usize, r: &mut Regions<'_>) -> Option<()> {
-        self.self_attention(&block.attention, index, r)?;
-        if let Some(cross) = &block.cross {
-            self.cross_attention(cross, index, r)?;
-        }
-        let residual = r.residual.get_mut(..self.n * self.d)?;
-        feed_forward(&block.feed_forward, residual, self.d, r.rows, r.scratch);
-        Some(())
-    }
-
     /// Returns where a block's keys (or values) of a lane lie in the cache.
     fn cached(&self, lane: usize, index: usize) -> core::ops::Range<usize> {
         let first = (lane * self.layers + index) * self.cache;

@@ -302,9 +302,9 @@ impl<'a> BlockView<'a> {
             hidden,
             table: block.feed_forward.table,
             pooled: Grid::of(&image.tensor(pooled, NO_LAYER)?),
-            cross: match block.cross {
-                Some(_) => Some(CrossView::new(image, layer)?),
-                None => None,
+            cross: match config.decoder.is_some() && config.has_encoder() {
+                true => Some(CrossView::new(image, layer)?),
+                false => None,
             },
             norm1: norm(K::Norm1, layer, attention_stream)?,
             norm2: norm(K::Norm2, layer, stream)?,
